@@ -1,0 +1,429 @@
+"""Replay of single uint8 frames: n-step, prioritised, truncation-correct, 7.1 KB a transition.
+
+Every observation that an environment returns is stored once, as one row with its newest frame
+(84 x 84 uint8), so a stack of four costs one frame instead of eight (observation and next
+observation). Rows lie time-major: row ``t * N + i`` is environment ``i`` at vector step ``t``, so
+the frame before row ``r`` is row ``r - N``. An episode's last observation has a row of its own
+(*final row*: a frame, but no action), from which a truncated episode bootstraps; the row after it
+is the next episode's first (``age`` 0), and stacks reach back ``age`` frames at most. Missing
+frames are zero, as in ale-py's vector environment.
+
+Sources: Mnih et al. 2015 (replay), Schaul et al. 2016 (proportional prioritisation, sum tree),
+Sutton 1988 / Hessel et al. 2018 (n-step returns), Pardo et al. 2018 (time limits).
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+
+from playground.errors import UserError
+from playground.run import atomic_path
+
+TERMINAL = 1  # the return after this row's action is zero: game over, or a life lost as a signal
+FINAL = 2  # a final row: the last observation of an episode, nothing was done on it
+SPARE = 0.01  # extra rows for final frames: exact for episodes of 100 agent steps and more
+SEGMENT_BYTES = 15 * 2**20
+
+
+class Batch(NamedTuple):
+    """B transitions. ``index`` names their rows for ``update_priorities``."""
+
+    observation: Tensor  # (B, S, H, W) uint8, oldest frame first
+    action: Tensor  # (B,) int64
+    reward: Tensor  # (B,) float32, discounted sum of up to n rewards
+    next_observation: Tensor  # (B, S, H, W) uint8, after those n steps
+    discount: Tensor  # (B,) float32, gamma**m, or 0 after a terminal step
+    weight: Tensor  # (B,) float32, importance weights in (0, 1], 1 when uniform
+    index: np.ndarray  # (B,) int64
+
+
+class SumTree:
+    """Sums of non-negative leaves in a binary tree: O(log n) update and proportional draw.
+
+    A parent is always recomputed as the sum of its children, never by adding a difference, so a
+    tree rebuilt from its leaves is equal bit for bit.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.levels = max(1, math.ceil(math.log2(size)))
+        self.first_leaf = 1 << self.levels
+        self.nodes = np.zeros(2 * self.first_leaf, dtype=np.float64)
+
+    @property
+    def total(self) -> float:
+        return float(self.nodes[1])
+
+    @property
+    def leaves(self) -> np.ndarray:
+        """A view, (size,) float64."""
+        return self.nodes[self.first_leaf : self.first_leaf + self.size]
+
+    def set(self, index: np.ndarray, value: np.ndarray | float) -> None:
+        node = index + self.first_leaf
+        self.nodes[node] = value
+        for _ in range(self.levels):
+            node = node >> 1
+            child = node << 1
+            self.nodes[node] = self.nodes[child] + self.nodes[child + 1]
+
+    def set_leaves(self, leaves: np.ndarray) -> None:
+        self.leaves[:] = leaves
+        for level in range(self.levels - 1, -1, -1):
+            lo, hi = 1 << level, 2 << level
+            self.nodes[lo:hi] = self.nodes[2 * lo : 2 * hi : 2] + self.nodes[2 * lo + 1 : 2 * hi : 2]
+
+    def draw(self, mass: np.ndarray) -> np.ndarray:
+        """(B,) float64 in [0, total) -> (B,) leaf indices; a zero leaf is never drawn."""
+        node = np.ones(len(mass), dtype=np.int64)
+        for _ in range(self.levels):
+            node <<= 1
+            left = self.nodes[node]
+            # rounding may point past the last leaf with mass: stay left of an empty subtree
+            right = (mass >= left) & (self.nodes[node + 1] > 0)
+            mass = np.where(right, mass - left, mass)
+            node += right
+        return node - self.first_leaf
+
+
+class Replay:
+    """A ring of ``capacity`` transitions from ``num_envs`` environments.
+
+    Args:
+        capacity: transitions held, over all environments. Rows are ``SPARE`` more, for final
+            frames.
+        num_envs: N, environments stepped together.
+        n_step: rewards summed before bootstrapping, >= 1.
+        gamma: discount a step, in [0, 1].
+        priority_exponent: alpha of proportional prioritisation; 0 draws uniformly.
+        reward_clip: rewards are clipped to [-clip, clip] one by one as they are *read*; the store
+            keeps them raw. None reads them raw.
+        stack: S, frames of an observation.
+        seed: of the draws.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        num_envs: int,
+        *,
+        n_step: int = 1,
+        gamma: float = 0.99,
+        priority_exponent: float = 0.0,
+        reward_clip: float | None = 1.0,
+        stack: int = 4,
+        frame_shape: tuple[int, int] = (84, 84),
+        seed: int = 0,
+    ) -> None:
+        self.num_envs, self.n_step, self.stack = num_envs, n_step, stack
+        self.gamma, self.alpha, self.reward_clip = gamma, priority_exponent, reward_clip
+        self.frame_shape = frame_shape
+        self.steps = math.ceil(capacity * (1 + SPARE) / num_envs)  # T, vector steps in the ring
+        if self.steps <= stack + n_step:
+            raise UserError(
+                f"A replay of {capacity} transitions is too small for {num_envs} environments "
+                f"and {n_step}-step returns; raise --replay-capacity to at least "
+                f"{(stack + n_step + 1) * num_envs}."
+            )
+        self.capacity = capacity
+        rows = self.steps * num_envs
+        # One row more, never written: the zero frame before an episode's start.
+        self.frames = torch.empty(rows + 1, math.prod(frame_shape), dtype=torch.uint8)
+        self.frames[rows].zero_()
+        self.actions = np.zeros(rows, dtype=np.uint8)
+        self.rewards = np.zeros(rows, dtype=np.float32)
+        self.flags = np.zeros(rows, dtype=np.uint8)
+        self.ages = np.zeros(rows, dtype=np.uint8)
+        self.written = 0  # vector steps ever added
+        self.tree = SumTree(rows) if priority_exponent > 0 else None
+        self.max_priority = 1.0
+        self.rng = np.random.Generator(np.random.PCG64(seed))
+        self._discounts = gamma ** np.arange(n_step + 1, dtype=np.float64)
+        self._back = np.arange(stack - 1, -1, -1)  # frames back, oldest first
+        self._forward = np.arange(n_step + 1)
+
+    def __len__(self) -> int:
+        """Rows that can be drawn from (final rows among them)."""
+        low, high = self._drawable()
+        return max(0, high - low) * self.num_envs
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of everything that grows with the capacity."""
+        arrays = [self.actions, self.rewards, self.flags, self.ages]
+        if self.tree is not None:
+            arrays.append(self.tree.nodes)
+        return self.frames.numel() + sum(a.nbytes for a in arrays)
+
+    def _drawable(self) -> tuple[int, int]:
+        """Vector steps [low, high) with their whole history and n-step future in the ring."""
+        oldest = self.written - self.steps
+        low = oldest + self.stack - 1 if oldest > 0 else 0
+        return low, self.written - self.n_step
+
+    def add(
+        self,
+        frame: np.ndarray,
+        start: np.ndarray,
+        action: np.ndarray,
+        reward: np.ndarray,
+        terminal: np.ndarray,
+        final: np.ndarray,
+    ) -> None:
+        """Append one vector step: what was seen, what was done on it, what came of it.
+
+        Args:
+            frame: (N, H, W) uint8, the newest frame of each observation.
+            start: (N,) bool, the observation is an episode's first.
+            action: (N,) int, taken on it (ignored in final rows).
+            reward: (N,) float32, raw.
+            terminal: (N,) bool, nothing is to be bootstrapped after this action.
+            final: (N,) bool, the observation is an episode's last: no action was taken.
+        """
+        n, t = self.num_envs, self.written
+        slot = (t % self.steps) * n
+        here = slice(slot, slot + n)
+        before = ((t - 1) % self.steps) * n
+        age = np.minimum(self.ages[before : before + n] + 1, self.stack - 1)
+        self.ages[here] = 0 if t == 0 else np.where(start, 0, age)
+        self.frames[here] = torch.from_numpy(frame.reshape(n, -1))
+        self.actions[here] = np.where(final, 0, action)
+        self.rewards[here] = np.where(final, 0.0, reward)
+        self.flags[here] = terminal * TERMINAL + final * FINAL
+        self.written = t + 1
+        if self.tree is not None:
+            self._refresh_priorities(t)
+
+    def _refresh_priorities(self, newest: int) -> None:
+        """Open the rows whose future is now complete; close those losing their history."""
+        n, steps = self.num_envs, self.steps
+        closing = np.array([newest])  # not complete yet, and perhaps an old row overwritten
+        if newest >= steps:
+            closing = np.append(closing, newest - steps + np.arange(1, self.stack))
+        rows = [((closing % steps)[:, None] * n + np.arange(n)).reshape(-1)]
+        values = [np.zeros(len(rows[0]))]
+        if newest >= self.n_step:
+            rows.append(((newest - self.n_step) % steps) * n + np.arange(n))
+            opening = (self.flags[rows[1]] & FINAL) == 0
+            values.append(np.where(opening, self.max_priority**self.alpha, 0.0))
+        assert self.tree is not None
+        self.tree.set(np.concatenate(rows), np.concatenate(values))
+
+    def sample(self, batch_size: int, beta: float = 0.4) -> Batch:
+        """Draw ``batch_size`` transitions with replacement.
+
+        Args:
+            beta: exponent of the importance weights of prioritised draws, in [0, 1]; the weights
+                are divided by the batch's largest.
+        """
+        if self.tree is None:
+            index = self._draw_uniform(batch_size)
+            weight = np.ones(batch_size, dtype=np.float32)
+        else:
+            total = self.tree.total
+            mass = (np.arange(batch_size) + self.rng.random(batch_size)) * (total / batch_size)
+            index = self.tree.draw(mass)
+            probability = self.tree.leaves[index] / total
+            weight = (probability.min() / probability) ** beta
+        return self.gather(index, weight.astype(np.float32))
+
+    def _draw_uniform(self, batch_size: int) -> np.ndarray:
+        low, high = self._drawable()
+        n = self.num_envs
+        index = self.rng.integers(low * n, high * n, batch_size) % (self.steps * n)
+        while (final := (self.flags[index] & FINAL) != 0).any():
+            again = self.rng.integers(low * n, high * n, int(final.sum()))
+            index[final] = again % (self.steps * n)
+        return index
+
+    def gather(self, index: np.ndarray, weight: np.ndarray) -> Batch:
+        """The transitions that start at the rows ``index`` (B,)."""
+        n, rows = self.num_envs, self.steps * self.num_envs
+        path = (index[:, None] + self._forward * n) % rows  # (B, n_step + 1)
+        flags = self.flags[path]
+        terminal = (flags[:, :-1] & TERMINAL) != 0
+        stop = terminal | ((flags[:, 1:] & FINAL) != 0)
+        length = np.where(stop.any(1), stop.argmax(1), self.n_step - 1)  # last step summed
+        reward = self.rewards[path[:, :-1]]
+        if self.reward_clip is not None:
+            reward = np.clip(reward, -self.reward_clip, self.reward_clip)
+        summed = self._forward[:-1] <= length[:, None]
+        ret = (reward * self._discounts[:-1] * summed).sum(1, dtype=np.float64)
+        batch = np.arange(len(index))
+        discount = np.where(terminal[batch, length], 0.0, self._discounts[length + 1])
+        stacks = np.concatenate([index, path[batch, length + 1]])  # (2B,)
+        source = stacks[:, None] - self._back * n  # (2B, S)
+        source = np.where(self._back <= self.ages[stacks][:, None], source % rows, rows)
+        pixels = self.frames.index_select(0, torch.from_numpy(source.reshape(-1)))
+        pixels = pixels.view(2, len(index), self.stack, *self.frame_shape)
+        return Batch(
+            pixels[0],
+            torch.from_numpy(self.actions[index].astype(np.int64)),
+            torch.from_numpy(ret.astype(np.float32)),
+            pixels[1],
+            torch.from_numpy(discount.astype(np.float32)),
+            torch.from_numpy(weight),
+            index,
+        )
+
+    def update_priorities(self, index: np.ndarray, error: np.ndarray) -> None:
+        """Set the priority of rows to ``|error|``; rows closed since they were drawn stay so."""
+        if self.tree is None:
+            return
+        priority = np.abs(error).astype(np.float64) + 1e-6
+        self.max_priority = max(self.max_priority, float(priority.max()))
+        still_open = self.tree.leaves[index] > 0
+        self.tree.set(index[still_open], priority[still_open] ** self.alpha)
+
+    # Saving: rows go to append-only files; the checkpoint names how far they reach.
+
+    def state(self) -> dict[str, Any]:
+        """What is not in the rows: cursor, generator, priorities."""
+        state: dict[str, Any] = {
+            "written": self.written,
+            "steps": self.steps,
+            "num_envs": self.num_envs,
+            "max_priority": self.max_priority,
+            "rng": self.rng.bit_generator.state,
+        }
+        if self.tree is not None:
+            state["priorities"] = self.tree.leaves.copy()
+        return state
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore ``state()``; the rows themselves come from ``ReplayFiles.load``."""
+        for key in ("steps", "num_envs"):
+            if state[key] != getattr(self, key):
+                raise UserError(
+                    f"The saved replay has {key} {state[key]}, these settings ask for "
+                    f"{getattr(self, key)}; resume with the run's own settings or use --refill."
+                )
+        self.written = state["written"]
+        self.max_priority = state["max_priority"]
+        self.rng.bit_generator.state = state["rng"]
+        if self.tree is not None:
+            self.tree.set_leaves(np.asarray(state["priorities"]))
+
+
+class ReplayFiles:
+    """Keeps a replay on disk as append-only segments of at most 15 MiB.
+
+    Full segments are written by a thread while training goes on (their rows are not overwritten
+    for a whole round of the ring), so a checkpoint has to wait for one short segment only.
+    """
+
+    def __init__(self, replay: Replay, folder: Path) -> None:
+        self.replay, self.folder = replay, folder
+        row_bytes = math.prod(replay.frame_shape) + 7
+        self.segment_steps = max(
+            1, min(SEGMENT_BYTES // (row_bytes * replay.num_envs), replay.steps // 4)
+        )
+        self.saved = 0  # vector steps on disk
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def segments(self) -> list[tuple[int, int, Path]]:
+        """(first, end, file) of the segments on disk, in order of time."""
+        found = []
+        for path in self.folder.glob("rows-*.safetensors"):
+            _, first, end = path.stem.split("-")
+            found.append((int(first), int(end), path))
+        return sorted(found)
+
+    def follow(self) -> None:
+        """Call after each ``add``: starts writing when a segment is full."""
+        if self.replay.written - self.saved >= self.segment_steps:
+            self._join()
+            first, self.saved = self.saved, self.saved + self.segment_steps
+            self._thread = threading.Thread(target=self._guarded, args=(first, self.saved))
+            self._thread.start()
+
+    def flush(self) -> None:
+        """Everything added so far is on disk when this returns."""
+        self._join()
+        while self.saved < self.replay.written:
+            end = min(self.replay.written, self.saved + self.segment_steps)
+            self._write(self.saved, end)
+            self.saved = end
+
+    def prune(self, oldest_needed: int) -> None:
+        """Remove the segments that end at or before vector step ``oldest_needed``."""
+        for _, end, path in self.segments():
+            if end <= oldest_needed:
+                path.unlink()
+
+    def load(self, written: int) -> None:
+        """Fill the ring with the rows up to vector step ``written``; drop later segments."""
+        replay = self.replay
+        needed = max(0, written - replay.steps)
+        reached = needed
+        for first, end, path in self.segments():
+            if first >= written:
+                path.unlink()  # written after the checkpoint: that future is played again
+                continue
+            if end <= needed:
+                continue
+            try:
+                rows = load_file(path)
+            except Exception as error:
+                raise UserError(
+                    f"The replay file {path} cannot be read ({error}); go on without it by "
+                    "--resume RUN --refill."
+                ) from error
+            if first > reached:
+                break
+            self._place(rows, first, end)
+            reached = end
+        if reached < written:
+            raise UserError(
+                f"The replay in {self.folder} ends at vector step {reached} of {written}; go on "
+                "without it by --resume RUN --refill."
+            )
+        self.saved = written
+
+    def _place(self, rows: dict[str, np.ndarray], first: int, end: int) -> None:
+        replay, n = self.replay, self.replay.num_envs
+        slots = (np.arange(first, end) % replay.steps)[:, None] * n + np.arange(n)
+        slots = slots.reshape(-1)
+        replay.frames[torch.from_numpy(slots)] = torch.from_numpy(rows["frames"])
+        for name in ("actions", "rewards", "flags", "ages"):
+            getattr(replay, name)[slots] = rows[name]
+
+    def _write(self, first: int, end: int) -> None:
+        replay, n = self.replay, self.replay.num_envs
+        slots = (np.arange(first, end) % replay.steps)[:, None] * n + np.arange(n)
+        slots = slots.reshape(-1)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(self.folder / f"rows-{first:010d}-{end:010d}.safetensors") as path:
+            save_file(
+                {
+                    "frames": replay.frames.numpy()[slots],
+                    "actions": replay.actions[slots],
+                    "rewards": replay.rewards[slots],
+                    "flags": replay.flags[slots],
+                    "ages": replay.ages[slots],
+                },
+                path,
+            )
+
+    def _guarded(self, first: int, end: int) -> None:
+        try:
+            self._write(first, end)
+        except BaseException as error:  # carried to the training thread by _join
+            self._error = error
+
+    def _join(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error

@@ -1,0 +1,1 @@
+"""Networks that make pictures and words: room for DCGAN, style transfer and captions."""
