@@ -41,7 +41,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(VENV)/bin/python -c '$(CHECK)' 2>/dev/null || { \
 	python="$(PYTHON)"; \
 	"$$python" -c '$(CHECK)' 2>/dev/null || { \
-	echo "No Python >=3.11 with its venv module was found$${python:+ as $$python}: install one (Debian, Ubuntu: apt install python3-venv), or name one with PYTHON=/path/to/python3." >&2; \
+	echo "A Python >=3.11 with its venv module is needed, but $${python:-none} was found: install one (Debian, Ubuntu: apt install python3-venv), or name one with PYTHON=/path/to/python3." >&2; \
 	exit 1; }; \
 	echo "creating $(VENV) with $$python"; \
 	"$$python" -m venv --clear $(VENV); }

@@ -34,7 +34,7 @@ SEGMENT_BYTES = 15 * 2**20
 
 
 class Batch(NamedTuple):
-    """B transitions. ``index`` names their rows for ``update_priorities``."""
+    """B transitions. ``rows`` says where they lie, for ``update_priorities``."""
 
     observation: Tensor  # (B, S, H, W) uint8, oldest frame first
     action: Tensor  # (B,) int64
@@ -42,7 +42,7 @@ class Batch(NamedTuple):
     next_observation: Tensor  # (B, S, H, W) uint8, after those n steps
     discount: Tensor  # (B,) float32, gamma**m, or 0 after a terminal step
     weight: Tensor  # (B,) float32, importance weights in (0, 1], 1 when uniform
-    index: np.ndarray  # (B,) int64
+    rows: np.ndarray  # (B,) int64
 
 
 class SumTree:
@@ -79,7 +79,9 @@ class SumTree:
         self.leaves[:] = leaves
         for level in range(self.levels - 1, -1, -1):
             lo, hi = 1 << level, 2 << level
-            self.nodes[lo:hi] = self.nodes[2 * lo : 2 * hi : 2] + self.nodes[2 * lo + 1 : 2 * hi : 2]
+            self.nodes[lo:hi] = (
+                self.nodes[2 * lo : 2 * hi : 2] + self.nodes[2 * lo + 1 : 2 * hi : 2]
+            )
 
     def draw(self, mass: np.ndarray) -> np.ndarray:
         """(B,) float64 in [0, total) -> (B,) leaf indices; a zero leaf is never drawn."""
@@ -158,10 +160,8 @@ class Replay:
     @property
     def nbytes(self) -> int:
         """Bytes of everything that grows with the capacity."""
-        arrays = [self.actions, self.rewards, self.flags, self.ages]
-        if self.tree is not None:
-            arrays.append(self.tree.nodes)
-        return self.frames.numel() + sum(a.nbytes for a in arrays)
+        rows = self.actions.nbytes + self.rewards.nbytes + self.flags.nbytes + self.ages.nbytes
+        return self.frames.numel() + rows + (0 if self.tree is None else self.tree.nodes.nbytes)
 
     def _drawable(self) -> tuple[int, int]:
         """Vector steps [low, high) with their whole history and n-step future in the ring."""

@@ -27,7 +27,7 @@ def setting(default: Any, help: str, unit: str = "", choices: Sequence[Any] | No
 
 
 def add_arguments(parser: argparse.ArgumentParser, config_class: type) -> None:
-    """One `--kebab-flag` a field. Flags not given leave no trace, so that presets can be overlaid."""
+    """One `--kebab-flag` a field. Flags not given leave no trace, so presets can be overlaid."""
     group = parser.add_argument_group(f"{config_class.__name__} settings")
     for field, kind in _fields(config_class).values():
         meta = field.metadata
@@ -55,7 +55,7 @@ def apply_arguments(config: Config, namespace: argparse.Namespace) -> Config:
 
 
 def validate(config: Config) -> Config:
-    """`config` itself, after its choices and its own `check(self)`; UserError says what is wrong."""
+    """`config` itself, checked against types, choices and its own `check()`; or UserError."""
     for field, kind in _fields(type(config)).values():
         value, choices = getattr(config, field.name), field.metadata.get("choices")
         _checked(field.name, value, kind)
@@ -121,7 +121,7 @@ def _shown(value: Any) -> str:
 
 
 def _parser_of(kind: Any) -> Any:
-    """text -> value, for argparse."""
+    """The function from text to value, for argparse."""
     inner, optional = _optional(kind)
     item = _item(inner)
 

@@ -113,7 +113,7 @@ def test_draws_only_whole_transitions_and_all_of_them(alpha: float) -> None:
             assert replay.tree is not None
             assert set(np.flatnonzero(replay.tree.leaves)) == allowed
         elif feed > 10:
-            drawn = {int(i) for _ in range(20) for i in replay.sample(32).index}
+            drawn = {int(i) for _ in range(20) for i in replay.sample(32).rows}
             assert drawn <= allowed
             if feed % 50 == 0:
                 assert drawn == allowed
@@ -128,12 +128,12 @@ def test_priorities_set_how_often_a_row_is_drawn() -> None:
     rows = np.flatnonzero(replay.tree.leaves)
     error = np.random.default_rng(0).uniform(0.1, 4, len(rows))
     replay.update_priorities(rows, -error)
-    drawn = np.concatenate([replay.sample(50, beta=1.0).index for _ in range(400)])
+    drawn = np.concatenate([replay.sample(50, beta=1.0).rows for _ in range(400)])
     share = np.array([(drawn == r).mean() for r in rows])
     want = np.sqrt(error) / np.sqrt(error).sum()
     np.testing.assert_allclose(share, want, atol=0.004)
     batch = replay.sample(50, beta=1.0)
-    weight = batch.weight.numpy() * replay.tree.leaves[batch.index]
+    weight = batch.weight.numpy() * replay.tree.leaves[batch.rows]
     np.testing.assert_allclose(weight, weight[0], rtol=1e-5)  # weight ~ 1 / probability
     assert batch.weight.max() == 1
 
@@ -172,7 +172,7 @@ def test_files_restore_the_ring_bit_for_bit(tmp_path: Path, feeds: int) -> None:
         files.follow()
         if len(replay) > 20:
             batch = replay.sample(8)
-            replay.update_priorities(batch.index, batch.reward.numpy())
+            replay.update_priorities(batch.rows, batch.reward.numpy())
     state = replay.state()
     files.flush()
     files.prune(replay.written - replay.steps)
@@ -191,10 +191,10 @@ def test_files_restore_the_ring_bit_for_bit(tmp_path: Path, feeds: int) -> None:
         reference.feed(fresh)
         if len(fresh) > 20:
             batch = fresh.sample(8)
-            fresh.update_priorities(batch.index, batch.reward.numpy())
+            fresh.update_priorities(batch.rows, batch.reward.numpy())
     for _ in range(5):
         one, other = again.sample(16), fresh.sample(16)
         for a, b in zip(one, other, strict=True):
             np.testing.assert_array_equal(a, b)
     assert max(end for _, end, _ in ReplayFiles(again, tmp_path).segments()) <= written
-    assert not (again.flags[one.index] & FINAL).any()
+    assert not (again.flags[one.rows] & FINAL).any()

@@ -1,0 +1,220 @@
+"""A trained agent: Q-network in, actions out; its weights file; ``load`` for every kind of source.
+
+Observations are ``(N, 4, 84, 84)`` uint8 (oldest frame first), actions ``(N,)`` int64 among the
+game's minimal actions, Q-values ``(N, A)`` float32.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from agents.atari import resolve
+from playground.backbone import create, to_unit
+from playground.errors import UserError, nearest
+from playground.run import atomic_path, read_json
+
+FORMAT = "playground-dqn-1"
+ZOO = Path(__file__).parent / "zoo"
+
+
+class QNetwork(nn.Module):
+    """Backbone, one hidden layer, and a value for each action.
+
+    Args:
+        actions: A, the game's minimal actions.
+        backbone: a family of ``playground.backbone``.
+        width: channels of the backbone, as a factor.
+        hidden: units of the hidden layer.
+        dueling: Q = V + (advantage - its mean), both read from the hidden layer (Wang et al. 2016,
+            who give each stream a hidden layer of its own).
+        layer_norm: LayerNorm between the hidden layer and its ReLU.
+    """
+
+    def __init__(
+        self,
+        actions: int,
+        backbone: str = "nature",
+        width: float = 1.0,
+        hidden: int = 512,
+        dueling: bool = False,
+        layer_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        self.settings: dict[str, Any] = {
+            "actions": actions, "backbone": backbone, "width": width, "hidden": hidden,
+            "dueling": dueling, "layer_norm": layer_norm,
+        }  # fmt: skip
+        self.backbone = create(backbone, in_channels=4, width=width)
+        height, width_px = self.backbone.out_size(84, 84)
+        self.hidden = nn.Linear(self.backbone.out_channels * height * width_px, hidden)
+        self.norm = nn.LayerNorm(hidden) if layer_norm else nn.Identity()
+        self.head = nn.Linear(hidden, actions)
+        self.value = nn.Linear(hidden, 1) if dueling else None
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """(N, 4, 84, 84) uint8 -> (N, A) float32."""
+        x = self.backbone(to_unit(observation))
+        x = F.relu(self.norm(self.hidden(x.flatten(1))))
+        q = self.head(x).float()
+        if self.value is not None:
+            q = self.value(x).float() + q - q.mean(1, keepdim=True)
+        return q
+
+
+class Agent:
+    """Plays one game by the Q-values of a network.
+
+    Attributes:
+        game: short name, or None for a foreign file that does not say.
+        protocol: name of the protocol it was trained under.
+        preprocessing: "ale", or "sb3" for agents trained on Stable-Baselines3's own pipeline.
+        card: what its file says of its training.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        game: str | None,
+        *,
+        protocol: str = "machado",
+        preprocessing: str = "ale",
+        card: dict[str, Any] | None = None,
+    ) -> None:
+        self.network, self.game = network, game
+        self.protocol, self.preprocessing = protocol, preprocessing
+        self.card = card or {}
+
+    @property
+    def actions(self) -> int:
+        return int(self.network.settings["actions"])  # type: ignore[index,arg-type,call-overload]
+
+    def q_values(self, observation: np.ndarray) -> np.ndarray:
+        """(N, 4, 84, 84) uint8 -> (N, A) float32."""
+        x = np.asarray(observation)
+        if x.ndim == 3:
+            x = x[None]
+        if x.ndim != 4 or x.shape[1:] != (4, 84, 84) or x.dtype != np.uint8:
+            raise ValueError(f"observation must be (N, 4, 84, 84) uint8, got {x.shape} {x.dtype}")
+        device = next(self.network.parameters()).device
+        with torch.inference_mode():
+            q = self.network(torch.from_numpy(np.ascontiguousarray(x)).to(device))
+        return q.cpu().numpy()
+
+    def predict(
+        self, observation: np.ndarray, deterministic: bool = True, **_: Any
+    ) -> tuple[np.ndarray, None]:
+        """Greedy actions, (N,) int64, as Stable-Baselines3's ``predict`` gives them.
+
+        ``deterministic=False`` explores at the rate that SB3's DQN ends with, 0.05.
+        """
+        action = self.q_values(observation).argmax(1)
+        if not deterministic:
+            explore = np.random.random(len(action)) < 0.05
+            action = np.where(explore, np.random.randint(0, self.actions, len(action)), action)
+        return action, None
+
+    def save(self, path: Path, settings: Any = None, half: bool = True, **card: Any) -> None:
+        """Write the weights (fp16 unless ``half`` is False) with what is needed to play them."""
+        network = self.network
+        tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+        if half:
+            tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
+        if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
+            card["settings"] = dataclasses.asdict(settings)
+        metadata = {
+            "format": FORMAT,
+            "network": json.dumps(network.settings),
+            "game": self.game or "",
+            "protocol": self.protocol,
+            "preprocessing": self.preprocessing,
+            "card": json.dumps({**self.card, **card}),
+        }
+        with atomic_path(Path(path)) as aside:
+            save_file(tensors, aside, metadata)
+
+
+def read_weights(path: Path) -> Agent:
+    """Load a file that ``Agent.save`` wrote. Raises UserError for anything else."""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is not a readable safetensors file ({error}).") from error
+    if metadata.get("format") != FORMAT:
+        raise UserError(f"{path} holds no agent of this playground (no format {FORMAT!r} in it).")
+    network = QNetwork(**json.loads(metadata["network"]))
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise UserError(f"{path} does not fit the network that it names: {error}") from error
+    return Agent(
+        network.eval(),
+        metadata["game"] or None,
+        protocol=metadata["protocol"],
+        preprocessing=metadata["preprocessing"],
+        card=json.loads(metadata["card"]),
+    )
+
+
+def zoo() -> dict[str, Path]:
+    """The agents that ship: name -> weights file."""
+    return {path.stem: path for path in sorted(ZOO.glob("*.safetensors"))}
+
+
+def cards() -> dict[str, dict[str, Any]]:
+    """The cards of the agents that ship: how each was trained, and what it scored."""
+    return {name: read_json(path.with_suffix(".json")) for name, path in zoo().items()}
+
+
+def load(source: str | Path = "zoo:pong", game: str | None = None) -> Agent:
+    """An agent from a zoo name, a run, or a file.
+
+    Args:
+        source: ``"zoo:pong"``; a run directory (its best agent, else its last); a ``.safetensors``
+            of ours; a ``.zip`` of Stable-Baselines3; a CleanRL ``.cleanrl_model``.
+        game: for files that do not name their game.
+
+    Raises:
+        UserError: the source is missing, foreign, or cannot be read without running code.
+    """
+    text = str(source)
+    if text.startswith("zoo:"):
+        name = text.removeprefix("zoo:")
+        if name not in zoo():
+            raise UserError(
+                f"The zoo has no agent {name!r}; it has {', '.join(zoo())}.{nearest(name, zoo())}"
+            )
+        agent = read_weights(zoo()[name])
+    else:
+        path = Path(source)
+        if path.is_dir():
+            agent = _load_run(path)
+        elif not path.exists():
+            raise UserError(f"There is no file or run {path}; agents that ship are zoo:NAME.")
+        elif path.suffix == ".safetensors":
+            agent = read_weights(path)
+        else:
+            from agents import sb3
+
+            agent = sb3.load(path)
+    if game is not None:
+        agent.game = resolve(game)
+    return agent
+
+
+def _load_run(path: Path) -> Agent:
+    for name in ("best.safetensors", "last.safetensors"):
+        if (path / name).exists():
+            return read_weights(path / name)
+    raise UserError(f"The run {path} holds no agent yet (no best.safetensors, last.safetensors).")

@@ -1,0 +1,128 @@
+"""Whole games under a stated protocol: returns, interval, human-normalised score.
+
+Returns are raw (never clipped) sums over whole games; life losses end nothing here. Machado et al.
+2018 for the protocol, ``agents/atari_scores.csv`` for the normalisation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import stats
+
+from agents.agent import Agent
+from agents.atari import Protocol, VectorAtari, human_normalised
+from playground.errors import UserError
+
+if TYPE_CHECKING:
+    from agents.sb3_env import VectorSB3
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What ``evaluate`` found, with the protocol stamped in."""
+
+    game: str
+    protocol: dict[str, Any]
+    epsilon: float
+    seed: int
+    returns: list[float]  # one a game, in order of (environment, game)
+    mean: float
+    median: float
+    std: float  # over games, n - 1
+    interval: tuple[float, float]  # 95 %, Student's t over games
+    human_normalised: float | None  # of the mean; 0 random, 1 human
+    length: float  # mean, agent steps
+    frames: int  # emulator frames, all games together
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def interval(returns: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+    """Student's t interval of the mean of (n,) returns; (mean, mean) where they are all equal."""
+    mean = float(np.mean(returns))
+    if len(returns) < 2:
+        return (-float("inf"), float("inf"))
+    half = stats.t.ppf(0.5 + confidence / 2, len(returns) - 1) * stats.sem(returns)
+    return (mean - float(half), mean + float(half))
+
+
+def evaluate(
+    agent: Agent,
+    *,
+    protocol: Protocol,
+    episodes: int = 30,
+    epsilon: float = 0.0,
+    seed: int = 0,
+    envs: int = 10,
+) -> Evaluation:
+    """Play ``episodes`` whole games.
+
+    Each environment plays a number of games fixed beforehand, so short games are not counted more
+    often than long ones. An agent with ``preprocessing`` "sb3" plays on Stable-Baselines3's own
+    wrappers (``agents.sb3_env``).
+
+    Args:
+        epsilon: part of random actions, in [0, 1].
+        seed: of emulators and exploration.
+        envs: games played at once (at most ``episodes``).
+    """
+    if episodes < 1:
+        raise UserError("--episodes must be at least 1.")
+    assert agent.game is not None
+    envs = min(envs, episodes)
+    quota = np.full(envs, episodes // envs)
+    quota[: episodes % envs] += 1
+    rng = np.random.Generator(np.random.PCG64([seed, 2]))
+    vector: VectorAtari | VectorSB3
+    if agent.preprocessing == "sb3":
+        from agents.sb3_env import VectorSB3
+
+        vector = VectorSB3(agent.game, envs, protocol, seed=seed)
+    else:
+        vector = VectorAtari(agent.game, envs, protocol, seed=seed)
+    if agent.actions != vector.num_actions:
+        vector.close()
+        raise UserError(
+            f"This agent has {agent.actions} actions, {agent.game} has {vector.num_actions}: "
+            "it was trained for another game."
+        )
+    returns: list[list[float]] = [[] for _ in range(envs)]
+    score, length, total = np.zeros(envs), np.zeros(envs), 0
+    ended = np.zeros(envs, dtype=bool)
+    observation = vector.reset()
+    try:
+        while any(len(r) < q for r, q in zip(returns, quota, strict=True)):
+            action, _ = agent.predict(observation)
+            explore = rng.random(envs) < epsilon
+            action = np.where(explore, rng.integers(0, agent.actions, envs), action)
+            step = vector.step(action)
+            playing = ~ended & np.array([len(r) < q for r, q in zip(returns, quota, strict=True)])
+            score += np.where(ended, 0, step.reward)
+            length += playing
+            observation, ended = step.obs, step.terminated | step.truncated
+            for i in np.flatnonzero(ended):
+                if len(returns[i]) < quota[i]:
+                    returns[i].append(float(score[i]))
+                score[i] = 0
+        total = int(length.sum())
+    finally:
+        vector.close()
+    flat = np.array([r for each in returns for r in each])
+    return Evaluation(
+        game=agent.game,
+        protocol=asdict(protocol),
+        epsilon=epsilon,
+        seed=seed,
+        returns=flat.tolist(),
+        mean=float(flat.mean()),
+        median=float(np.median(flat)),
+        std=float(flat.std(ddof=1)) if len(flat) > 1 else 0.0,
+        interval=interval(flat),
+        human_normalised=human_normalised(agent.game, float(flat.mean())),
+        length=total / episodes,
+        frames=total * 4,
+    )

@@ -1,0 +1,259 @@
+"""`train dqn --engine sb3`: Stable-Baselines3's own DQN on our backbone and our environments.
+
+The referee: emulators, network, settings and evaluation are ours, the loop, the replay and the
+update are SB3's. Observations (N, 4, 84, 84) uint8; SB3 divides by 255, once, and our backbone
+takes it from there. Imports SB3: import it lazily.
+
+Departs from `agents.dqn`: fp32 only; a replay of stacks (56 KB a step, against 7); no checkpoints
+to resume from; Huber loss, uniform replay, one network's maximum; the gradient's norm is clipped
+(10 unless --clip-norm says otherwise).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3 import DQN
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor
+from torch.nn import functional as F
+
+from agents import sb3
+from agents.agent import Agent, QNetwork
+from agents.atari import protocol, resolve
+from agents.dqn import DQNConfig
+from agents.evaluation import evaluate
+from playground.device import set_up
+from playground.errors import UserError
+from playground.run import Run
+from playground.trainer import TrainerConfig, due
+
+ENDLESS = 10**9  # agent steps, where only --hours or a signal ends it
+
+
+class BackboneExtractor(BaseFeaturesExtractor):
+    """Our backbone, hidden layer, norm and ReLU: float (N, 4, 84, 84) in [0, 1] -> (N, hidden)."""
+
+    def __init__(self, observation_space: spaces.Space, network: dict[str, Any]) -> None:
+        whole = QNetwork(1, **network)
+        super().__init__(observation_space, whole.hidden.out_features)
+        self.backbone, self.hidden, self.norm = whole.backbone, whole.hidden, whole.norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(self.hidden(self.backbone(x).flatten(1))))
+
+
+def build(config: DQNConfig, settings: TrainerConfig) -> DQN:
+    """SB3's DQN as `config` describes it. Raises UserError for what SB3 does not have."""
+    c = config
+    c.check()
+    for wrong, flag in (
+        (c.double, "--double"),
+        (c.dueling, "--dueling"),
+        (c.priority > 0, "--priority above 0"),
+        (c.loss != "huber", "--loss mse"),
+        (c.reward_clip not in (None, 1.0), "--reward-clip other than 1 or none"),
+        (settings.precision not in ("auto", "fp32"), f"--precision {settings.precision}"),
+        (settings.accumulate > 1, "--accumulate"),
+        (settings.ema is not None, "--ema"),
+    ):
+        if wrong:
+            raise UserError(f"Stable-Baselines3's DQN has no {flag}; leave it out (--preset sb3).")
+    few, many = sorted((c.envs, c.train_every))
+    if many % few:
+        raise UserError("--engine sb3 needs --envs to divide --train-every, or the reverse.")
+    device = set_up(settings.device, settings.threads, settings.deterministic)
+    env = sb3.as_vec_env(
+        c.game, c.envs, c.protocol, settings.seed, clip_rewards=c.reward_clip is not None,
+        life_loss_terminal=protocol(c.protocol).life_loss_terminal,
+    )  # fmt: skip
+    optimizer_class = torch.optim.RMSprop if c.optimizer == "rmsprop" else torch.optim.Adam
+    network = {
+        "backbone": c.backbone, "width": c.width, "hidden": c.hidden, "layer_norm": c.layer_norm,
+    }  # fmt: skip
+    optimizer: dict[str, Any] = {"eps": c.optimizer_epsilon}
+    if c.optimizer == "rmsprop":
+        optimizer |= {"alpha": 0.95, "centered": True}
+    total = settings.steps or ENDLESS
+    capacity = min(c.replay_capacity, total)  # no more than will ever be filled
+    make = partial(
+        DQN, "CnnPolicy", env, learning_rate=c.learning_rate, buffer_size=capacity,
+        learning_starts=c.warmup, batch_size=c.batch_size, tau=c.target_tau, gamma=c.gamma,
+        train_freq=max(c.train_every // c.envs, 1), gradient_steps=max(c.envs // c.train_every, 1),
+        n_steps=c.n_step, target_update_interval=c.target_every * c.train_every,
+        exploration_fraction=min(c.epsilon_steps / total, 1.0),
+        exploration_initial_eps=c.epsilon_start, exploration_final_eps=c.epsilon_end,
+        max_grad_norm=10.0 if settings.clip_norm is None else settings.clip_norm,
+        policy_kwargs={
+            "net_arch": [], "features_extractor_class": BackboneExtractor,
+            "features_extractor_kwargs": {"network": network},
+            "optimizer_class": optimizer_class, "optimizer_kwargs": optimizer,
+        },
+        seed=settings.seed, device=device,
+    )  # fmt: skip
+    try:
+        return make()
+    except MemoryError as error:
+        env.close()
+        raise UserError(
+            f"Stable-Baselines3's replay of {capacity:,} agent steps takes "
+            f"{capacity * 2 * 4 * 84 * 84 / 1e9:.1f} GB, too much here: lower --replay-capacity."
+        ) from error
+
+
+def agent_of(model: DQN, config: DQNConfig) -> Agent:
+    """The model as an agent of ours; shares its weights, so it stays the newest."""
+    extractor: Any = model.q_net.features_extractor
+    head: Any = model.q_net.q_net[0]
+    network = QNetwork(
+        head.out_features, backbone=config.backbone, width=config.width, hidden=config.hidden,
+        layer_norm=config.layer_norm,
+    )  # fmt: skip
+    network.backbone, network.hidden = extractor.backbone, extractor.hidden
+    network.norm, network.head = extractor.norm, head
+    return Agent(network, resolve(config.game), protocol=config.protocol)
+
+
+def train(
+    config: DQNConfig,
+    settings: TrainerConfig,
+    run: Run,
+    on_progress: Callable[[dict[str, Any]], None] | None = None,
+) -> Agent:
+    """Train until --steps, --hours, Ctrl-C or SIGTERM; the agent.
+
+    Leaves in the run: metrics, last.safetensors, best.safetensors, and sb3.zip where SB3's own
+    network can hold the agent.
+    """
+    model = build(config, settings)
+    agent = agent_of(model, config)
+    watcher = Watcher(config, settings, run, agent, on_progress)
+    try:
+        with watcher.signals():
+            model.learn(settings.steps or ENDLESS, callback=watcher)
+        if watcher.evaluated != model.num_timesteps and not watcher.interrupted:
+            watcher.evaluate()
+        watcher.save()
+        with contextlib.suppress(UserError):  # sizes that SB3's own policy does not have
+            sb3.save(agent, run.path / "sb3.zip")
+    finally:
+        run.close()
+        if model.env is not None:
+            model.env.close()
+    return agent
+
+
+class Watcher(BaseCallback):
+    """What `playground.trainer` does beside the updates: logs, evaluations, saves, the end."""
+
+    def __init__(
+        self,
+        config: DQNConfig,
+        settings: TrainerConfig,
+        run: Run,
+        agent: Agent,
+        on_progress: Callable[[dict[str, Any]], None] | None,
+    ) -> None:
+        super().__init__()
+        self.config, self.settings, self.run, self.agent = config, settings, run, agent
+        self.on_progress = on_progress
+        self.finished: deque[float] = deque(maxlen=100)  # raw returns of whole games
+        self.interrupted = False
+        self.evaluated = 0
+        self.best: float | None = None
+        self._before = self._logged_step = 0
+        self._began = self._logged_at = self._saved_at = time.monotonic()
+
+    def _on_step(self) -> bool:
+        s, now = self.settings, time.monotonic()
+        before, self._before = self._before, self.num_timesteps
+        for info in self.locals["infos"]:
+            if "episode" in info:
+                self.finished.append(info["episode"]["r"])
+        if s.log_every is None:
+            logging = now - self._logged_at >= s.log_seconds
+        else:
+            logging = due(s.log_every, before, self.num_timesteps)
+        if logging:
+            self._log(now)
+        if due(s.evaluate_every, before, self.num_timesteps):
+            self.evaluate()
+        minutes = s.checkpoint_minutes
+        if minutes is not None and now - self._saved_at >= 60 * minutes:
+            self.save()
+        return not self.interrupted and (s.hours is None or now - self._began < 3600 * s.hours)
+
+    def _log(self, now: float) -> None:
+        rate = (self.num_timesteps - self._logged_step) / max(now - self._logged_at, 1e-9)
+        self._logged_at, self._logged_step = now, self.num_timesteps
+        figures: dict[str, Any] = {"epsilon": self.model.exploration_rate}  # type: ignore[attr-defined]
+        if self.finished:
+            figures["return"] = float(np.mean(self.finished))
+        loss = self.model.logger.name_to_value.get("train/loss")
+        if loss is not None:
+            figures["loss"] = float(loss)
+        self.run.log(self.num_timesteps, **figures, per_second=round(rate, 3))
+        if self.on_progress:
+            steps = self.settings.steps
+            left = (steps - self.num_timesteps) / rate if steps and rate > 0 else None
+            self.on_progress({
+                "progress": self.num_timesteps, "steps": steps, "unit": "agent steps",
+                "per_second": rate, "eta_seconds": left, **figures,
+            })  # fmt: skip
+
+    def evaluate(self) -> None:
+        """Whole games, as `agents.dqn` evaluates; the best agent so far is kept."""
+        c, self.evaluated = self.config, self.num_timesteps
+        result = evaluate(
+            self.agent, protocol=protocol(c.protocol), episodes=c.eval_episodes,
+            epsilon=c.eval_epsilon, seed=self.settings.seed + 1_000_003,
+        )  # fmt: skip
+        low, high = result.interval
+        figures = {"score": result.mean, "low": low, "high": high, "length": result.length}
+        self.run.log(self.num_timesteps, **{f"evaluate/{k}": v for k, v in figures.items()})
+        if self.best is None or result.mean > self.best:
+            self.best = result.mean
+            self._write("best")
+        if self.on_progress:
+            self.on_progress({"progress": self.num_timesteps, "best": self.best, **figures})
+
+    def save(self) -> None:
+        """Write last.safetensors."""
+        self._saved_at = time.monotonic()
+        self._write("last")
+
+    def _write(self, name: str) -> None:
+        steps = self.num_timesteps
+        self.agent.card["trained_agent_steps"] = steps
+        path = self.run.path / f"{name}.safetensors"
+        self.agent.save(path, settings=self.config, engine="sb3")
+
+    @contextlib.contextmanager
+    def signals(self) -> Iterator[None]:
+        """The first SIGINT or SIGTERM ends `learn` after this step, a second SIGINT at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def handle(number: int, frame: Any) -> None:
+            if self.interrupted:
+                raise KeyboardInterrupt
+            self.interrupted = True
+
+        before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,392 @@
+"""Picture and film files, and drawing on pictures. imageio-ffmpeg and Pillow live here, lazily.
+
+Pixels are (H, W, 3) uint8 RGB arrays throughout; `to_pixels` makes them from tensors in [0, 1].
+
+Films keep every frame, the speed and the colours:
+- .mp4 is H.264, yuv420p, BT.709 in matrix and tags, so that no player guesses another matrix from
+  the picture's size. Colour is stored once per 2×2 pixels; enlarging by 2 keeps single pixels' hue.
+- .gif stores delays in 1/100 s, and browsers turn a delay of 1/100 into 1/10. A 60 fps film is
+  therefore stored at 50 fps, dropping every sixth frame; the speed stays right. Up to 255 colours
+  in the whole film are exact.
+"""
+
+import contextlib
+import errno
+import functools
+import math
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from playground.errors import UserError
+from playground.frames import Frame
+from playground.run import atomic_path, writing
+
+Colour = tuple[int, int, int]
+
+PICTURES: dict[str, dict[str, Any]] = {
+    ".png": {"format": "PNG"},
+    ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+}
+PICTURES[".jpeg"] = PICTURES[".jpg"]
+FILMS = (".mp4", ".gif")
+PANEL, INK, ROW, CHOSEN = (20, 21, 26), (222, 224, 230), (58, 74, 104), (190, 104, 22)
+SMALL_PX = 400  # mp4 films of pictures lower than this are doubled, for the sake of the colours
+
+
+def to_pixels(picture: Any) -> np.ndarray:
+    """Any single picture as (H, W, 3) uint8.
+
+    Takes tensors and arrays: uint8, or float in [0, 1] (clipped); (H, W), (H, W, 1), (H, W, 3), or
+    channels first. Where both readings fit, floats are read channels first, uint8 channels last.
+    """
+    if hasattr(picture, "detach"):  # a tensor
+        picture = picture.detach().cpu()
+        picture = (picture.float() if picture.is_floating_point() else picture).numpy()
+    array = np.asarray(picture)
+    is_float = np.issubdtype(array.dtype, np.floating)
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or not (is_float or array.dtype == np.uint8):
+        raise ValueError(f"not one uint8 or float picture: {array.shape} {array.dtype}")
+    first, last = array.shape[0] in (1, 3), array.shape[2] in (1, 3)
+    if first and (is_float or not last):
+        array = array.transpose(1, 2, 0)
+    elif not last:
+        raise ValueError(f"a picture has 1 or 3 channels, first or last: {array.shape}")
+    if is_float:
+        array = (np.nan_to_num(array).clip(0, 1) * 255).round().astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))
+
+
+def read_image(path: Path | str) -> np.ndarray:
+    """The picture as (H, W, 3) uint8, turned upright, transparency on white; else UserError."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as opened:
+            picture = ImageOps.exif_transpose(opened)
+            if picture.has_transparency_data:
+                picture = picture.convert("RGBA")
+                picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+            return np.array(picture.convert("RGB"))
+    except FileNotFoundError:
+        raise UserError(f"There is no picture {path}.") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder, not a picture.") from None
+    except PermissionError:
+        raise UserError(f"The picture {path} may not be read; check its permissions.") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        # Pillow's decoders raise all of these for broken files.
+        raise UserError(f"{path} is not a picture that can be read: {error}.") from error
+
+
+def write_image(path: Path | str, pixels: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 as .png or .jpg, aside and renamed; UserError where that fails."""
+    from PIL import Image
+
+    path = Path(path)
+    options = PICTURES.get(path.suffix.lower())
+    if options is None:
+        raise UserError(f"Pictures are written as .png or .jpg, not {path.name!r}.")
+    with atomic_path(path) as aside:
+        Image.fromarray(pixels).save(aside, **options)
+
+
+def gif_rate(fps: float) -> Fraction:
+    """The fastest rate up to `fps` that a GIF can hold and browsers keep: 100/k, k >= 2."""
+    return Fraction(100, max(2, math.ceil(Fraction(100) / Fraction(fps).limit_denominator(1001))))
+
+
+class VideoWriter:
+    """A sink that writes a film: .mp4 or .gif by the path's suffix.
+
+    The film is written aside and takes its name on `close()`. An error inside the `with` block
+    discards it, an interruption (Ctrl-C) keeps what was recorded; without a frame there is no file.
+    `scale` enlarges by whole numbers; None doubles small pictures in .mp4 only, where colour is
+    stored at half the resolution. UserError for an unknown suffix, an unwritable place, a full
+    disk, or a picture whose size differs from the first one's.
+    """
+
+    def __init__(self, path: Path | str, fps: float = 60, scale: int | None = None) -> None:
+        self.path = Path(path)
+        self.frames = 0  # written so far
+        self.fps, self.scale = fps, scale
+        self._gif = self.path.suffix.lower() == ".gif"
+        self._shape: tuple[int, ...] = ()
+        self._ffmpeg: _Ffmpeg | None = None
+        if self.path.suffix.lower() not in FILMS:
+            raise UserError(f"Films are written as .mp4 or .gif, not {self.path.name!r}.")
+        if not 0 < fps <= 1000 or (scale is not None and scale < 1):
+            raise UserError(f"A film needs 0 < fps <= 1000 and scale >= 1, not {fps} and {scale}.")
+        if self.path.is_dir():
+            raise UserError(f"{self.path} is a folder; name the film's file.")
+        with writing(self.path):  # before the first frame is played
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # In a GIF one palette serves the whole film: pass one stores it losslessly in `_work`.
+            self._work = tempfile.TemporaryDirectory(prefix=".tmp-film-", dir=self.path.parent)
+        self._raw = Path(self._work.name) / ("film.mkv" if self._gif else "film.mp4")
+
+    def write(self, frame: Frame) -> None:
+        """Append one frame, shown for 1/fps seconds."""
+        if self._ffmpeg is None:
+            self._start(frame)
+        if frame.pixels.shape != self._shape:
+            raise UserError(
+                f"The film {self.path} has pictures of {self._shape[1]}x{self._shape[0]}, but one "
+                f"of {frame.width}x{frame.height} came; start a new film for it."
+            )
+        pixels, scale = frame.pixels, self.scale or 1
+        if not self._gif:  # 4:2:0 needs even sides: the last row or column is repeated
+            odd = [(0, side * scale % 2) for side in pixels.shape[:2]]
+            pixels = np.pad(pixels, [*odd, (0, 0)], mode="edge") if any(map(any, odd)) else pixels
+        assert self._ffmpeg is not None
+        with writing(self.path):
+            self._ffmpeg.write(np.ascontiguousarray(pixels))
+        self.frames += 1
+
+    def close(self) -> None:
+        """Finish the film; UserError where it cannot be written. Called again, does nothing."""
+        ffmpeg, self._ffmpeg = self._ffmpeg, None
+        try:
+            if ffmpeg is not None:
+                with atomic_path(self.path) as aside:
+                    ffmpeg.close()
+                    if self._gif:
+                        self._to_gif()
+                    os.replace(self._finished, aside)
+        finally:
+            self._work.cleanup()
+
+    def discard(self) -> None:
+        """Give the film up: nothing is written, an older file of that name stays."""
+        ffmpeg, self._ffmpeg = self._ffmpeg, None
+        if ffmpeg is not None:
+            ffmpeg.kill()
+        self._work.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None or issubclass(kind, KeyboardInterrupt):
+            self.close()
+        else:
+            self.discard()
+
+    @property
+    def _finished(self) -> Path:
+        return self._raw.with_name("film.gif") if self._gif else self._raw
+
+    def _start(self, frame: Frame) -> None:
+        self._shape = frame.pixels.shape
+        if self.scale is None:
+            self.scale = 2 if frame.height < SMALL_PX and not self._gif else 1
+        n = self.scale
+        height, width = (side + (side * n % 2 and not self._gif) for side in self._shape[:2])
+        rate = Fraction(self.fps).limit_denominator(1001)
+        source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
+        if self._gif:
+            store = ["-vf", f"fps={gif_rate(self.fps)}", "-c:v", "libx264rgb", "-qp", "0"]
+            store += ["-preset", "ultrafast"]
+        else:
+            exact = "accurate_rnd+full_chroma_int+full_chroma_inp"
+            enlarge = f"scale=iw*{n}:ih*{n}:flags=neighbor," if n > 1 else ""
+            convert = f"scale=out_color_matrix=bt709:out_range=tv:flags=area+{exact},format=yuv420p"
+            store = ["-vf", enlarge + convert, "-c:v", "libx264", "-preset", "veryfast"]
+            store += ["-crf", "14", "-colorspace", "bt709", "-color_primaries", "bt709"]
+            store += ["-color_trc", "bt709", "-color_range", "tv", "-movflags", "+faststart"]
+        self._ffmpeg = _Ffmpeg([*source, "-r", str(rate), "-i", "-", *store, str(self._raw)])
+
+    def _to_gif(self) -> None:
+        """Passes two and three: one palette for the film, then the film in it."""
+        n = self.scale or 1
+        palette = str(self._raw.with_name("palette.png"))
+        _Ffmpeg(["-i", str(self._raw), "-vf", "palettegen=stats_mode=full", palette]).close()
+        # Errors are diffused (pictures with many colours), which changes nothing in exact colours.
+        paint = f"scale=iw*{n}:ih*{n}:flags=neighbor[f];[f][1:v]paletteuse=diff_mode=rectangle"
+        inputs = ["-i", str(self._raw), "-i", palette]
+        _Ffmpeg([*inputs, "-lavfi", paint, "-loop", "0", str(self._finished)]).close()
+
+
+class _Ffmpeg:
+    """One ffmpeg that reads raw frames or files; OSError with its last words where it fails.
+
+    imageio_ffmpeg.write_frames would do, but does not notice an encoder that fails at the end.
+    """
+
+    def __init__(self, arguments: list[str]) -> None:
+        import imageio_ffmpeg
+
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (a pipe would fill and block)
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", "-nostats", *arguments]
+        # In a group of its own: Ctrl-C in a terminal reaches every process of a group, and the
+        # film shall be finished.
+        options: dict[str, Any] = {"start_new_session": True}
+        if os.name == "nt":
+            flags = ("CREATE_NEW_PROCESS_GROUP", "CREATE_NO_WINDOW")
+            options = {"creationflags": sum(getattr(subprocess, flag) for flag in flags)}
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._log, **options
+        )
+
+    def write(self, pixels: np.ndarray) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(pixels.data)
+        except OSError:
+            self.close()  # it ended, and this tells why
+            raise
+
+    def close(self) -> None:
+        if self._log.closed:
+            return
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):  # it ended already: its status tells why
+            self._process.stdin.close()
+        status = self._process.wait()
+        self._log.seek(0)
+        words = self._log.read().decode(errors="replace").strip()
+        self._log.close()
+        if status:
+            full = "No space left" in words
+            last = words.splitlines()[-1] if words else f"ffmpeg ended with status {status}"
+            raise OSError(errno.ENOSPC if full else errno.EIO, last)
+
+    def kill(self) -> None:
+        self._process.kill()
+        with contextlib.suppress(OSError):  # it died, as was asked
+            self.close()
+
+
+def read_video(path: Path | str) -> tuple[Iterator[np.ndarray], float]:
+    """A film's frames, (H, W, 3) uint8 each, one at a time, and its frames per second.
+
+    Close the iterator to stop early. UserError where the file is missing or broken.
+    """
+    import imageio_ffmpeg
+
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"There is no film {path}.")
+    flags = ["-sws_flags", "bicubic+accurate_rnd+full_chroma_int"]
+    stream = imageio_ffmpeg.read_frames(str(path), output_params=flags)
+    try:
+        about = next(stream)
+        width, height = about["size"]
+        first = next(stream)
+    except (OSError, RuntimeError, ValueError, KeyError, IndexError, StopIteration) as error:
+        raise UserError(f"{path} is not a film that can be read.") from error
+
+    def frames() -> Iterator[np.ndarray]:
+        try:
+            yield np.frombuffer(first, np.uint8).reshape(height, width, 3)
+            for data in stream:
+                yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
+        except RuntimeError as error:
+            raise UserError(f"The film {path} breaks off: it is damaged.") from error
+        finally:
+            stream.close()
+
+    return frames(), float(about["fps"])
+
+
+@functools.cache
+def _font(size: int) -> Any:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size)  # Aileron, inside Pillow: Latin letters only
+
+
+def _mode(size: int) -> str:
+    """How letters are drawn: smoothed, or below 13 pixels each pixel ink or not."""
+    return "L" if size > 12 else "1"
+
+
+def text_width(line: str, size: int = 10) -> int:
+    """In pixels, as `draw_text` sets it."""
+    return math.ceil(_font(size).getlength(line, mode=_mode(size)))
+
+
+def draw_text(
+    pixels: np.ndarray,
+    lines: str | Sequence[str],
+    at: tuple[int, int] = (4, 3),
+    size: int = 10,
+    colour: Colour = INK,
+    background: Colour | None = None,
+) -> np.ndarray:
+    """A copy with lines of text from `at` = (x, y) downwards, over a box of `background` if given.
+
+    `size` is in pixels; from 13 on letters are smoothed, below each pixel is ink or not, which
+    stays crisp when the picture is enlarged. What does not fit is cut off.
+    """
+    from PIL import Image, ImageDraw
+
+    picture = Image.fromarray(pixels)
+    pen = ImageDraw.Draw(picture)
+    pen.fontmode = _mode(size)
+    lines = [lines] if isinstance(lines, str) else list(lines)
+    (x, y), pitch = at, size + 2
+    if background is not None and lines:
+        right = x + max(text_width(line, size) for line in lines) + 2
+        pen.rectangle((x - 3, y - 2, right, y + pitch * len(lines)), fill=background)
+    for row, line in enumerate(lines):
+        pen.text((x, y + row * pitch), line, fill=colour, font=_font(size))
+    return np.array(picture)
+
+
+def side_panel(
+    height: int,
+    width: int = 112,
+    lines: Sequence[str] = (),
+    bars: Mapping[str, float] | None = None,
+    chosen: str | None = None,
+    size: int = 10,
+) -> np.ndarray:
+    """A panel (height, width, 3) to set beside a frame: lines of text, then a bar for each value.
+
+    Values such as Q-values differ by little around a common level, so the highest fills its row and
+    the others fall short by their distance from it, in units of the spread, or of a tenth of the
+    highest magnitude where the spread is smaller. `chosen` names the bar in the accent colour.
+    """
+    from PIL import Image, ImageDraw
+
+    picture = Image.new("RGB", (width, height), PANEL)
+    pen = ImageDraw.Draw(picture)
+    pen.fontmode = _mode(size)
+    font, pitch, pad = _font(size), size + 3, max(3, size // 3)
+    y = pad
+    for line in lines:
+        pen.text((pad, y), line, fill=INK, font=font)
+        y += pitch
+    if bars:
+        y += pad if lines else 0
+        values = [value for value in bars.values() if math.isfinite(value)] or [0.0]
+        top, spread = max(values), max(values) - min(values)
+        span = max(spread, 0.1 * max(map(abs, values)), 1e-9)
+        pitch = max(size - 1, min(size + 4, (height - y - pad) // len(bars)))
+        for name, value in bars.items():
+            share = 1 - (top - value) / span if math.isfinite(value) else 0
+            right = pad + max(1, round((width - 2 * pad) * share))
+            fill = CHOSEN if name == chosen else ROW
+            pen.rectangle((pad, y, right - 1, y + pitch - 2), fill=fill)
+            figure = f"{value:.2f}"
+            place = width - pad - 2 - text_width(figure, size)
+            base = y + (pitch - 1 + round(0.7 * size)) // 2  # capitals are 0.7 of the size high
+            pen.text((pad + 2, base), name, fill=INK, font=font, anchor="ls")
+            pen.text((place, base), figure, fill=INK, font=font, anchor="ls")
+            y += pitch
+    return np.array(picture)

@@ -1,0 +1,279 @@
+"""One run directory: settings, metrics, paths. Everything in it is written aside and renamed.
+
+DIR/<task>/<name>/
+    config.json     settings, commit, versions, device
+    metrics.jsonl   one line a log: {"step": ..., "time": seconds since 1970, ...}
+    tensorboard/    the same figures
+    checkpoints/ videos/ gallery/
+"""
+
+import contextlib
+import errno
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from playground.errors import UserError
+
+PACKAGES = ("torch", "numpy", "lightning-fabric", "gymnasium", "ale-py", "stable-baselines3")
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses into one sentence (UserError)."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        text = str(error)
+        # safetensors tells what the system said in words only.
+        full = "No space left" in text or "quota" in text.lower()
+        if isinstance(error, SafetensorError) and "I/O error" not in text and not full:
+            raise
+        if full or getattr(error, "errno", None) == errno.ENOSPC:
+            raise UserError(
+                f"The disk is full: {path} was not written. Free some space and go on with "
+                "--resume; what was saved before is intact."
+            ) from error
+        reason = getattr(error, "strerror", None) or text
+        raise UserError(f"Cannot write {path}: {reason}.") from error
+
+
+def sync(path: Path) -> None:
+    """Force a file, or a directory's list of names, onto the disk."""
+    if path.is_dir() and os.name == "nt":  # Windows cannot open directories, and needs no sync
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` (same suffix); it takes its name when the block succeeds.
+
+    UserError when the disk is full or the folder cannot be written; `path` is then as before.
+    """
+    aside = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield aside
+            sync(aside)
+            os.replace(aside, path)
+            sync(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Atomically."""
+    with atomic_path(path) as aside:
+        aside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The file's value; UserError when it is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}).") from error
+
+
+def device_name(kind: str = "cpu") -> str:
+    """The maker's name of the processor or GPU, as figures should be stamped with."""
+    if kind == "cuda" and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+class Run:
+    """A run directory that stands. `Run.create` makes one, `Run.open` finds one again."""
+
+    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+        self.path = path
+        self.settings = settings
+        self.task: str = settings["task"]
+        self.name = path.name
+        self._lines: Any = None  # metrics.jsonl, opened at the first log
+        self._board: Any = None  # TensorBoard's writer, False where it is not installed
+        self._purge_step: int | None = None
+
+    @classmethod
+    def create(
+        cls,
+        runs: Path,
+        task: str,
+        name: str | None,
+        config: dict[str, Any],
+        label: str = "",
+        **extra: Any,
+    ) -> "Run":
+        """Make `runs/task/name`; without a name `<label or task>-<date>-<time>`, made unique."""
+        folder = Path(runs) / task
+        wanted = name or f"{label or task}-{time.strftime('%Y%m%d-%H%M')}"
+        with writing(folder / wanted):
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / wanted
+            for attempt in range(2, 1000):
+                try:
+                    path.mkdir()
+                    break
+                except FileExistsError:
+                    if name:
+                        raise UserError(
+                            f"The run {path} exists; go on with --resume {path} or choose another "
+                            "name."
+                        ) from None
+                    path = folder / f"{wanted}-{attempt}"
+        settings = {
+            "task": task,
+            "name": path.name,
+            "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "config": config,
+            "commit": _commit(),
+            "versions": _versions(),
+            "device": device_name("cuda" if torch.cuda.is_available() else "cpu"),
+            **extra,
+        }
+        run = cls(path, settings)
+        run.update()
+        return run
+
+    @classmethod
+    def open(cls, path: Path | str) -> "Run":
+        """The run in `path`; UserError when there is none."""
+        path = Path(path)
+        if not (path / "config.json").is_file():
+            raise UserError(f"{path} is not a run: it has no config.json.")
+        settings = read_json(path / "config.json")
+        if not isinstance(settings, dict) or not {"task", "config"} <= settings.keys():
+            raise UserError(f"{path / 'config.json'} is not a run's config.json.")
+        return cls(path, settings)
+
+    def update(self, **settings: Any) -> None:
+        """Add to the settings and write config.json."""
+        self.settings.update(settings)
+        write_json(self.path / "config.json", self.settings)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints go."""
+        return self._folder("checkpoints")
+
+    @property
+    def videos(self) -> Path:
+        """Where films go."""
+        return self._folder("videos")
+
+    @property
+    def gallery(self) -> Path:
+        """Where pictures and the summary page go."""
+        return self._folder("gallery")
+
+    def _folder(self, name: str) -> Path:
+        with writing(self.path / name):
+            (self.path / name).mkdir(exist_ok=True)
+        return self.path / name
+
+    def log(self, step: int, **scalars: Any) -> None:
+        """One line of figures at `step` (task units). Non-finite numbers are written as null."""
+        values = {key: _plain(value) for key, value in scalars.items()}
+        with writing(self.path / "metrics.jsonl"):
+            if self._lines is None:
+                self._lines = open(self.path / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+            line = {"step": step, "time": round(time.time(), 3), **values}
+            self._lines.write(json.dumps(line, allow_nan=False) + "\n")
+            self._lines.flush()  # a killed process loses nothing
+            for key, value in values.items():
+                if isinstance(value, int | float):
+                    self._tensorboard_scalar(key, value, step)
+
+    def _tensorboard_scalar(self, key: str, value: float, step: int) -> None:
+        if self._board is None:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                self._board = False
+            else:
+                folder = str(self.path / "tensorboard")
+                self._board = SummaryWriter(folder, purge_step=self._purge_step)
+                self._purge_step = None
+        if self._board:
+            self._board.add_scalar(key, value, step)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All logged lines, oldest first; a line torn by a crash is left out."""
+        try:
+            lines = (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        found = []
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(line))
+        return found
+
+    def rewind(self, step: int) -> None:
+        """Forget what was logged after `step`, so that a resumed run does not log it twice."""
+        self.close()
+        self._purge_step = step + 1
+        kept = [line for line in self.metrics() if line["step"] <= step]
+        with atomic_path(self.path / "metrics.jsonl") as aside:
+            aside.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+
+    def close(self) -> None:
+        """Close the files; the next log opens them again."""
+        if self._lines is not None:
+            self._lines.close()
+        if self._board:
+            self._board.close()
+        self._lines = self._board = None
+
+
+def _plain(value: Any) -> Any:
+    """A figure as JSON has it."""
+    if hasattr(value, "tolist"):  # tensors, numpy arrays and scalars
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": sys.version.split()[0]}
+    for package in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+def _commit() -> str:
+    """The project's git commit, "-dirty" when files differ from it; "" outside git."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 10}
+        return subprocess.run([*command, "--abbrev=40"], **options, check=False).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""

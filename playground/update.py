@@ -1,0 +1,202 @@
+"""What one update is: forward, backward, guard against NaN, clip, step, average.
+
+    forward under autocast -> backward into this optimizer's parameters -> (every n-th call)
+    unscale fp16, skip if not finite, clip, step, EMA, clear
+
+Nothing here waits for a GPU, save L-BFGS, which reads its losses itself, and optimizers made
+without fused=True, which cannot skip a step on the device. On a CPU the guard is a plain `if`.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import LBFGS, Optimizer
+
+
+@dataclass
+class Group:
+    """What is known of one optimizer, collected once."""
+
+    parameters: list[Tensor]
+    vectors: list[Tensor]  # those of one dimension or none: biases, gains
+    averages: list[Tensor]  # the EMA of `sources`
+    sources: list[Tensor]
+    calls: int = 0  # of minimize since the last update
+
+
+class Updates:
+    """Every update of a task's optimizers. `skipped` and `bad_run` count non-finite ones.
+
+    `task.averaged: tuple[str, ...]`, where there is one, names the child modules under EMA.
+    """
+
+    def __init__(
+        self, task: Any, fabric: Fabric, clip_norm: float | None, accumulate: int, ema: float | None
+    ) -> None:
+        self.task, self.fabric = task, fabric
+        self.clip_norm, self.accumulate, self.decay = clip_norm, accumulate, ema
+        self.ema: dict[str, Tensor] = {}  # averaged parameters by their names in the task
+        if ema is not None:
+            models = getattr(task, "averaged", None)
+            for name, parameter in task.named_parameters():
+                if parameter.requires_grad and (models is None or name.split(".")[0] in models):
+                    self.ema[name] = parameter.detach().clone()
+        self.groups = {id(o): self._group(o) for o in task.optimizers.values()}
+        self.scaler = getattr(fabric.strategy.precision, "scaler", None)  # of fp16
+        # Reading a number off a GPU waits for it; there `bad_run` and `skipped` are tensors.
+        self.may_read = fabric.device.type == "cpu"
+        self.bad_run: Any = 0  # non-finite updates in a row, up to now
+        self.skipped: Any = 0  # in all
+
+    def minimize(self, loss_fn: Callable[[], Tensor], optimizer: Optimizer) -> Tensor:
+        """See Trainer.minimize."""
+        group = self.groups[id(optimizer)]
+        if isinstance(optimizer, LBFGS):
+            return self._minimize_closure(loss_fn, optimizer, group)
+        with self.fabric.autocast():
+            loss = loss_fn()
+        part = loss / self.accumulate if self.accumulate > 1 else loss
+        self.fabric.backward(part, inputs=[p for p in group.parameters if p.requires_grad])
+        group.calls += 1
+        loss = loss.detach()
+        if group.calls == self.accumulate:
+            self._update(optimizer, group, loss)
+        return loss
+
+    @torch.no_grad()
+    def _update(self, optimizer: Optimizer, group: Group, loss: Tensor) -> None:
+        if self.scaler is not None:
+            self.scaler.unscale_(optimizer)
+        bad = self._is_bad(self._clip(group) + loss)
+        if self.scaler is not None:
+            self.scaler.step(optimizer)  # makes its own check, and halves its scale
+            self.scaler.update()
+        elif not self.may_read and getattr(optimizer, "_step_supports_amp_scaling", False):
+            # Fused optimizers skip the step on the device, as they do for the scaler.
+            optimizer.grad_scale = None  # type: ignore[attr-defined]
+            optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
+            optimizer.step()
+        elif not bad:
+            optimizer.step()
+        self._count(bad)
+        self._average(group)
+        for parameter in group.parameters:
+            parameter.grad = None
+        group.calls = 0
+
+    def _clip(self, group: Group) -> Tensor:
+        """Clip the gradients; a number that is finite if and only if they are, as far as we look.
+
+        The norm of all gradients costs 4 % of a small CPU update. Where clipping does not need it,
+        biases and gains tell: what spoils the gradient of a layer's weights spoils theirs too, or
+        the loss.
+        """
+        if self.clip_norm is None and group.vectors:
+            found = [p.grad.view(-1) for p in group.vectors if p.grad is not None]
+            return torch.cat(found).sum() if found else torch.zeros((), device=self.fabric.device)
+        norm = nn.utils.get_total_norm([p.grad for p in group.parameters if p.grad is not None])
+        if self.clip_norm is not None and not (self.may_read and norm <= self.clip_norm):
+            nn.utils.clip_grads_with_norm_(group.parameters, self.clip_norm, norm)
+        return norm
+
+    def _is_bad(self, check: Tensor) -> Any:
+        """Whether it is not finite: a bool where numbers may be read, else a bool tensor."""
+        return not math.isfinite(check.item()) if self.may_read else ~torch.isfinite(check)
+
+    def _minimize_closure(
+        self, loss_fn: Callable[[], Tensor], optimizer: LBFGS, group: Group
+    ) -> Tensor:
+        before = [p.detach().clone() for p in group.parameters]
+        losses: list[Tensor] = []
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            with self.fabric.autocast():
+                loss = loss_fn()
+            loss.backward(inputs=group.parameters)
+            losses.append(loss.detach())
+            return loss
+
+        optimizer.step(closure)
+        with torch.no_grad():
+            bad = self._is_bad(nn.utils.get_total_norm(group.parameters) + losses[-1])
+            if bad:  # the optimizer's history is spoilt with them
+                torch._foreach_copy_(group.parameters, before)
+                optimizer.state.clear()
+            self._count(bad)
+            self._average(group)
+        return losses[0]
+
+    def _count(self, bad: Any) -> None:
+        """The same arithmetic for a bool and for a bool tensor."""
+        self.bad_run = (self.bad_run + bad) * bad
+        self.skipped = self.skipped + bad
+
+    def _average(self, group: Group) -> None:
+        if group.averages:
+            torch._foreach_lerp_(group.averages, group.sources, 1 - (self.decay or 0.0))
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The EMA weights in the models' place; buffers (batch statistics) stay as they are."""
+        own = dict(self.task.named_parameters())
+        live = {name: own[name].detach().clone() for name in self.ema}
+        with torch.no_grad():
+            for name, average in self.ema.items():
+                own[name].copy_(average)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, weights in live.items():
+                    own[name].copy_(weights)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next update depends on besides the task's own tensors."""
+        optimizers = self.task.optimizers
+        return {
+            "optimizers": {name: o.state_dict() for name, o in optimizers.items()},
+            "accumulating": {name: self._accumulating(o) for name, o in optimizers.items()},
+            "ema": self.ema,
+            "scaler": self.scaler.state_dict() if self.scaler is not None else {},
+            "skipped": int(self.skipped),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore `state`; KeyError or ValueError when it belongs to other settings."""
+        for name, optimizer in self.task.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+            group, accumulating = self.groups[id(optimizer)], state["accumulating"][name]
+            group.calls = accumulating["calls"]
+            gradients = accumulating["gradients"] or [None] * len(group.parameters)
+            for parameter, gradient in zip(group.parameters, gradients, strict=True):
+                parameter.grad = None if gradient is None else gradient.to(parameter.device)
+        with torch.no_grad():
+            for name, average in self.ema.items():
+                average.copy_(state["ema"][name])
+        if self.scaler is not None and state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        self.skipped, self.bad_run = state["skipped"], 0
+
+    def _accumulating(self, optimizer: Optimizer) -> dict[str, Any]:
+        """The gradients of an update of which only some calls were made yet."""
+        group = self.groups[id(optimizer)]
+        gradients = [p.grad for p in group.parameters] if group.calls else []
+        return {"calls": group.calls, "gradients": gradients}
+
+    def _group(self, optimizer: Optimizer) -> Group:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        vectors = [p for p in parameters if p.dim() < 2]
+        own = {id(p) for p in parameters}
+        pairs = [
+            (self.ema[name], parameter)
+            for name, parameter in self.task.named_parameters()
+            if name in self.ema and id(parameter) in own
+        ]
+        return Group(parameters, vectors, [a for a, _ in pairs], [p for _, p in pairs])

@@ -1,0 +1,39 @@
+"""Evaluation: quotas, raw returns, intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from agents.agent import Agent, QNetwork
+from agents.atari import protocol
+from agents.evaluation import evaluate, interval
+from playground.errors import UserError
+
+
+def test_interval_by_hand() -> None:
+    low, high = interval(np.array([1.0, 2.0, 3.0]))  # t(0.975, 2) = 4.3027, sem = 0.57735
+    assert (low, high) == (pytest.approx(2 - 2.4841, abs=1e-4), pytest.approx(2 + 2.4841, abs=1e-4))
+    assert interval(np.array([5.0, 5.0])) == (5.0, 5.0)
+
+
+def test_random_weights_lose_every_point_of_pong() -> None:
+    agent = Agent(QNetwork(6, width=0.25, hidden=8), "pong")
+    rules = protocol("machado", max_frames=1200)
+    result = evaluate(agent, protocol=rules, episodes=5, envs=3, epsilon=1.0, seed=3)
+    again = evaluate(agent, protocol=rules, episodes=5, envs=3, epsilon=1.0, seed=3)
+    assert result == again
+    assert len(result.returns) == 5
+    assert all(r == int(r) and -12 < r <= 0 for r in result.returns)
+    assert result.mean == pytest.approx(np.mean(result.returns))
+    assert result.length == 300
+    assert result.frames == 5 * 1200
+    assert result.protocol["sticky"] == 0.25
+    assert result.human_normalised is not None
+    assert result.human_normalised > 0.3  # cut short, far from -21
+
+
+def test_an_agent_of_another_game_is_refused() -> None:
+    agent = Agent(QNetwork(6, width=0.25, hidden=8), "breakout")
+    with pytest.raises(UserError, match="6 actions, breakout has 4"):
+        evaluate(agent, protocol=protocol("sb3"), episodes=1)

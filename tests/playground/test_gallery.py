@@ -1,0 +1,189 @@
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+
+from playground import gallery
+from playground.errors import UserError
+from playground.frames import Frame
+from playground.gallery import contact_sheet, write_page
+from playground.media import PANEL, VideoWriter, read_image, write_image
+from playground.run import Run
+
+MAGENTA = (255, 0, 200)
+NASTY = '<script>alert(1)</script> & "q"'
+
+
+def test_contact_sheet_places_every_picture():
+    pictures = [np.full((10, 20, 3), 10 * i, np.uint8) for i in range(1, 6)]
+    sheet = contact_sheet(pictures, columns=3, padding=2)
+    assert sheet.shape == (2 * 12 + 2, 3 * 22 + 2, 3)
+    assert [sheet[5, x, 0] for x in (10, 30, 50)] == [10, 20, 30]
+    assert [sheet[18, x, 0] for x in (10, 30)] == [40, 50]
+    assert (sheet[18, 50] == PANEL).all() and (sheet[:2] == PANEL).all()
+
+
+def test_contact_sheet_takes_tensors_sizes_and_labels():
+    pictures = [torch.ones(3, 8, 40), np.full((20, 10, 3), 255, np.uint8)]
+    sheet = contact_sheet(pictures, 9, ["one", "a label that is far too long"], padding=0)
+    assert sheet.shape == (36, 80, 3)
+    assert (sheet[6:14, :40] == 255).all() and (sheet[0, 0] == PANEL).all()
+    assert (sheet[20:, :40] != PANEL).any() and (sheet[20:, 40:] != PANEL).any()
+    with pytest.raises(ValueError):
+        contact_sheet([], 3)
+    with pytest.raises(ValueError):
+        contact_sheet(pictures, 2, ["one"])
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text outside of style."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.tags, self.text, self._inside = [], "", ""
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag
+
+    def handle_data(self, data):
+        self.text += data if self._inside != "style" else ""
+
+    def all(self, name):
+        return [attrs for tag, attrs in self.tags if tag == name]
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = Run.create(tmp_path / "runs", "dqn", "first", {"game": NASTY, "sizes": [1, {"a": None}]})
+    lines = [
+        {
+            "step": i * 100,
+            "time": i,
+            "epsilon": 1 - i / 1000,
+            "return": float(i),
+            "rate": 0.1,
+            "bad": None,
+        }
+        for i in range(1000)
+    ]
+    lines += [{"step": i * 1000, "eval_return": -20 + i, NASTY: i, "on": True} for i in range(10)]
+    text = "\n".join(json.dumps(line) for line in lines)
+    (run.path / "metrics.jsonl").write_text(text + '\n{"step": 1, "ret', encoding="utf-8")
+    write_image(run.gallery / "sheet.png", np.full((64, 64, 3), MAGENTA, np.uint8))
+    for name in ("step-1000.mp4", "step-200.mp4", "last.gif"):
+        with VideoWriter(run.videos / name) as writer:
+            writer.write(Frame(np.full((48, 48, 3), 90, np.uint8)))
+    (run.videos / "notes.txt").write_text("no film")
+    return run
+
+
+def test_page_holds_films_pictures_curves_and_settings(run, tmp_path):
+    write_page([run.path], tmp_path / "new" / "page.html", "A <title>", [f"play {NASTY}"])
+    page = Page(tmp_path / "new" / "page.html")
+    assert "A <title>" in page.text and f"play {NASTY}" in page.text
+    films = page.all("video")
+    assert [film["aria-label"] for film in films] == ["film step-200.mp4", "film step-1000.mp4"]
+    assert all(film["src"].startswith("data:video/mp4;base64,") for film in films)
+    pictures = page.all("img")
+    assert len(pictures) == 2 and all(picture["alt"] for picture in pictures)
+    curves = [svg["aria-label"] for svg in page.all("svg")]
+    keys = [curve.split(" over ")[0] for curve in curves]
+    assert keys == ["return", "eval_return", "epsilon", NASTY]  # what is constant has no curve
+    assert curves[0] == "return over steps: 0 at 0, 999 at 99.9k; lowest 0, highest 999"
+    assert len(page.all("polygon")) == 2 and len(page.all("circle")) == 20
+    assert NASTY in page.text and "config.sizes" in page.text and '[1, {"a": null}]' in page.text
+    assert "rate" in page.text and "notes.txt" not in page.text
+
+
+def test_page_is_safe_and_needs_no_network(run, tmp_path):
+    write_page([run.path], tmp_path / "page.html")
+    page = Page(tmp_path / "page.html")
+    assert not page.all("script") and "<script" not in page.source
+    assert not re.search(r"https?:", page.source)
+    policy = next(meta["content"] for meta in page.all("meta") if "http-equiv" in meta)
+    assert policy.startswith("default-src 'none'")
+    sources = [attrs["src"] for _, attrs in page.tags if "src" in attrs]
+    assert sources and all(source.startswith("data:") for source in sources)
+    assert page.tags[0] == ("html", {"lang": "en"})
+
+
+def test_large_films_are_linked(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(gallery, "EMBED_BYTES", 100)
+    (run.videos / "a #1.mp4").write_bytes(b"0" * 101)
+    write_page([run.path], run.gallery / "index.html")
+    links = [link["href"] for link in Page(run.gallery / "index.html").all("a")]
+    assert "../videos/a%20%231.mp4" in links and not Page(run.gallery / "index.html").all("video")
+    monkeypatch.undo()
+    monkeypatch.setattr(gallery, "PAGE_BYTES", 1500)  # all together
+    write_page([run.path], run.gallery / "index.html")
+    page = Page(run.gallery / "index.html")
+    assert len(page.all("a")) + len(page.all("img")) + len(page.all("video")) == 5
+    assert page.all("a") and page.all("img")
+
+
+def test_several_runs_and_an_empty_one(run, tmp_path):
+    empty = Run.create(tmp_path / "runs", "dqn", "empty", {})
+    write_page([run.path, empty.path], tmp_path / "page.html")
+    page = Page(tmp_path / "page.html")
+    assert [link["href"] for link in page.all("a")] == ["#run-0", "#run-1"]
+    assert [heading["id"] for heading in page.all("h2")] == ["run-0", "run-1"]
+    assert sorted(path.name for path in empty.path.iterdir()) == ["config.json"]  # only looked at
+
+
+def test_bad_runs_and_places(run, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    for runs, out in (
+        ([tmp_path / "none"], "page.html"),
+        ([run.path], "page.txt"),
+        ([run.path], "file/page.html"),
+    ):
+        with pytest.raises(UserError):
+            write_page(runs, tmp_path / out)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0, 100, [0, 20, 40, 60, 80, 100]),
+        (-21, 21, [-20, -10, 0, 10, 20]),
+        (0.1, 0.9, [0.2, 0.4, 0.6, 0.8]),
+        (999_999, 1_000_001, [999_999, 999_999.5, 1_000_000, 1_000_000.5, 1_000_001]),
+    ],
+)
+def test_ticks_are_round_and_within(low, high, ticks):
+    assert gallery._ticks(low, high) == pytest.approx(ticks)
+
+
+def test_short_figures():
+    figures = [0, 21, -20.5, 0.05, 2.5e-5, 9999, 20_000, 1_500_000, 2e9]
+    shown = ["0", "21", "-20.5", "0.05", "2.5e-05", "9999", "20k", "1.5M", "2G"]
+    assert [gallery._short(figure) for figure in figures] == shown
+
+
+def test_a_browser_shows_the_page(run, tmp_path):
+    browser = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+    )
+    if not browser:
+        pytest.skip("no Chromium is installed")
+    write_page([run.path], tmp_path / "page.html")
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
+    command += [
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--hide-scrollbars",
+    ]
+    command += ["--window-size=1200,1800", f"--user-data-dir={tmp_path / 'profile'}"]
+    command += [f"--screenshot={tmp_path / 'shot.png'}", (tmp_path / "page.html").as_uri()]
+    subprocess.run(command, capture_output=True, timeout=90, check=True)
+    shot = read_image(tmp_path / "shot.png")
+    assert (shot == MAGENTA).all(-1).sum() >= 64 * 64  # the picture
+    assert (shot == (0xB4, 0x56, 0x0C)).all(-1).sum() > 200  # the curves, in daylight

@@ -1,0 +1,320 @@
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from playground.errors import UserError
+from playground.frames import Frame, pump
+from playground.media import (
+    PANEL,
+    VideoWriter,
+    draw_text,
+    gif_rate,
+    read_image,
+    read_video,
+    side_panel,
+    text_width,
+    to_pixels,
+    write_image,
+)
+
+PRIMARIES = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0], [255, 255, 0]]
+ATARI = [
+    [144, 72, 17],
+    [236, 236, 236],
+    [92, 186, 92],
+    [213, 130, 74],
+    [200, 72, 200],
+    [66, 158, 130],
+]
+COLOURS = np.array([*PRIMARIES, *ATARI], np.uint8)
+BLOCK = 16
+
+
+def patches():
+    """(48, 64, 3): a block of each colour."""
+    return COLOURS.reshape(3, 4, 3).repeat(BLOCK, 0).repeat(BLOCK, 1)
+
+
+def moving(count, height=48, width=64):
+    """Frames that differ: a white bar moves over grey."""
+    for i in range(count):
+        pixels = np.full((height, width, 3), 90, np.uint8)
+        pixels[:, i % (width - 4) : i % (width - 4) + 4] = 255
+        yield Frame(pixels)
+
+
+def film(path, frames, **settings):
+    with VideoWriter(path, **settings) as writer:
+        pump(frames, sinks=[writer])
+    stream, fps = read_video(path)
+    return np.stack(list(stream)), fps
+
+
+def leftovers(folder):
+    return [path.name for path in folder.iterdir() if path.name.startswith(".tmp")]
+
+
+# Pictures
+
+
+def test_to_pixels_takes_every_layout():
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    unit = torch.tensor(pixels).permute(2, 0, 1) / 255
+    for same in (pixels, unit, unit.numpy(), unit.double(), pixels.transpose(2, 0, 1)):
+        assert np.array_equal(to_pixels(same), pixels)
+    grey = to_pixels(pixels[..., 0])
+    assert np.array_equal(grey, np.repeat(pixels[..., :1], 3, axis=2))
+    assert np.array_equal(to_pixels(torch.tensor(pixels[None, ..., 0])), grey)
+    out = to_pixels(np.array([[[-1.0, 2.0, float("nan")]]] * 3).transpose(0, 1, 2))
+    assert out.shape == (1, 3, 3) and out[0, :, 0].tolist() == [0, 255, 0]
+    assert to_pixels(unit.bfloat16()).dtype == np.uint8
+    for wrong in (
+        np.zeros((2, 5, 7, 3), np.uint8),
+        np.zeros((5, 7, 2), np.uint8),
+        np.zeros((3, 3), int),
+    ):
+        with pytest.raises(ValueError):
+            to_pixels(wrong)
+
+
+def test_pictures_come_back(tmp_path):
+    write_image(tmp_path / "new" / "a.png", patches())
+    assert np.array_equal(read_image(tmp_path / "new" / "a.png"), patches())
+    write_image(tmp_path / "a.JPG", patches())
+    middle = slice(BLOCK // 2, None, BLOCK)
+    error = read_image(tmp_path / "a.JPG")[middle, middle].astype(int) - COLOURS.reshape(3, 4, 3)
+    assert np.abs(error).max() <= 4
+    assert not leftovers(tmp_path)
+
+
+def test_transparency_stands_on_white_and_cameras_are_turned_upright(tmp_path):
+    Image.fromarray(np.array([[[10, 20, 30, 255], [10, 20, 30, 0]]], np.uint8)).save(
+        tmp_path / "a.png"
+    )
+    assert read_image(tmp_path / "a.png").tolist() == [[[10, 20, 30], [255, 255, 255]]]
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side
+    Image.fromarray(patches()).save(tmp_path / "b.png", exif=exif)
+    assert np.array_equal(read_image(tmp_path / "b.png"), np.rot90(patches(), -1))
+
+
+def test_bad_pictures_are_told_in_one_sentence(tmp_path):
+    write_image(tmp_path / "good.png", patches())
+    data = (tmp_path / "good.png").read_bytes()
+    (tmp_path / "torn.png").write_bytes(data[: len(data) // 2])
+    (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "file").write_text("in the way")
+    for bad in ("none.png", "torn.png", "text.png", "."):
+        with pytest.raises(UserError) as caught:
+            read_image(tmp_path / bad)
+        assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
+    for bad in ("a.bmp", "a", "file/a.png"):
+        with pytest.raises(UserError):
+            write_image(tmp_path / bad, patches())
+
+
+# Films
+
+
+def test_mp4_keeps_every_frame_the_speed_and_the_colours(tmp_path):
+    frames, fps = film(tmp_path / "a.mp4", [Frame(patches())] * 12)
+    assert fps == 60 and frames.shape == (12, 96, 128, 3)  # a small picture is doubled
+    middle = slice(BLOCK, None, 2 * BLOCK)
+    error = frames[:, middle, middle].astype(int) - COLOURS.reshape(3, 4, 3)
+    assert np.abs(error).max() <= 4
+    header = about(tmp_path / "a.mp4")
+    assert "h264" in header and "yuv420p(tv, bt709" in header and "60 fps" in header
+
+
+def about(path):
+    """What ffmpeg says of a file."""
+    import imageio_ffmpeg
+
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-i", str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+
+def test_mp4_shows_the_frames_in_their_order(tmp_path):
+    given = [frame.pixels for frame in moving(30)]
+    frames, fps = film(tmp_path / "a.mp4", moving(30), fps=30, scale=2)
+    assert fps == 30 and len(frames) == 30
+    shown = frames[:, ::2, ::2].astype(int)
+    nearest = [np.abs(np.stack(given) - frame).mean(axis=(1, 2, 3)).argmin() for frame in shown]
+    assert nearest == list(range(30))
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "scale", "size"),
+    [(35, 51, 1, (36, 52)), (35, 51, 3, (108, 156)), (35, 51, 2, (70, 102)), (34, 51, 1, (34, 52))],
+)
+def test_mp4_takes_odd_sizes(tmp_path, height, width, scale, size):
+    frames, _ = film(tmp_path / "a.mp4", moving(3, height, width), scale=scale)
+    assert frames.shape == (3, *size, 3)
+    assert np.abs(frames[0, -1, -1].astype(int) - 90).max() <= 3  # the edge is repeated
+
+
+@pytest.mark.parametrize(
+    ("fps", "rate"), [(60, 50), (50, 50), (59.94, 50), (45, 100 / 3), (30, 25)]
+)
+def test_gif_rates(fps, rate):
+    assert float(gif_rate(fps)) == pytest.approx(rate)
+    assert gif_rate(1000) == 50 and gif_rate(25) == 25
+
+
+@pytest.mark.parametrize("fps", [60, 30])
+def test_gif_keeps_speed_and_exact_colours(tmp_path, fps):
+    film(tmp_path / "a.gif", moving(2 * fps), fps=fps)
+    with Image.open(tmp_path / "a.gif") as gif:
+        delays = []
+        for i in range(gif.n_frames):
+            gif.seek(i)
+            delays.append(gif.info["duration"])
+        assert gif.info["loop"] == 0
+    assert min(delays) >= 20 and sum(delays) == pytest.approx(2000, abs=40)  # ms
+    frames, _ = film(tmp_path / "b.gif", [Frame(patches())] * 12, scale=2)
+    assert all(np.array_equal(frame[::2, ::2], patches()) for frame in frames)
+    assert not leftovers(tmp_path)
+
+
+def test_a_gif_of_many_colours_stays_near(tmp_path):
+    ramp = np.linspace(0, 1, 64)
+    pixels = to_pixels(np.stack(np.broadcast_arrays(ramp[:, None], ramp, 0.5), -1))
+    frames, _ = film(tmp_path / "a.gif", [Frame(pixels)] * 3)
+    assert np.abs(frames[0].astype(int) - pixels).mean() < 12
+
+
+def test_an_interrupted_film_is_kept_and_a_failed_one_discarded(tmp_path):
+    with pytest.raises(KeyboardInterrupt), VideoWriter(tmp_path / "a.mp4") as writer:
+        writer.write(next(moving(1)))
+        raise KeyboardInterrupt
+    assert len(list(read_video(tmp_path / "a.mp4")[0])) == 1
+    before = (tmp_path / "a.mp4").read_bytes()
+    with pytest.raises(ZeroDivisionError), VideoWriter(tmp_path / "a.mp4") as writer:
+        writer.write(next(moving(1)))
+        raise ZeroDivisionError
+    with VideoWriter(tmp_path / "a.mp4") as writer:
+        pass  # without a frame there is no film
+    writer.close()
+    assert (tmp_path / "a.mp4").read_bytes() == before
+    assert os.listdir(tmp_path) == ["a.mp4"]
+
+
+PLAYER = """
+import sys
+import numpy as np
+from playground.frames import Frame
+from playground.media import VideoWriter
+
+with VideoWriter(sys.argv[1], scale=4) as writer:
+    while True:
+        writer.write(Frame(np.random.default_rng(0).integers(0, 256, (210, 160, 3), np.uint8)))
+        print(writer.frames, flush=True)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent as POSIX does")
+def test_ctrl_c_in_a_terminal_leaves_a_whole_film(tmp_path):
+    # It reaches ffmpeg's process group too, wherever the film is: here in the middle of a frame.
+    command = [sys.executable, "-c", PLAYER, str(tmp_path / "a.mp4")]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    player = subprocess.Popen(command, cwd=Path(__file__).parents[2], **options)
+    for _ in range(5):
+        player.stdout.readline()
+    os.killpg(player.pid, signal.SIGINT)
+    written = [5, *map(int, player.stdout.read().split())][-1]
+    player.wait()
+    assert len(list(read_video(tmp_path / "a.mp4")[0])) in (written, written + 1)
+    assert os.listdir(tmp_path) == ["a.mp4"]
+
+
+def test_bad_places_for_films(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "folder.mp4").mkdir()
+    for bad in ("a.avi", "a", "file/a.mp4", "folder.mp4"):
+        with pytest.raises(UserError) as caught:
+            VideoWriter(tmp_path / bad)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UserError):
+        VideoWriter(tmp_path / "a.mp4", scale=0)
+    with pytest.raises(UserError, match="64x48"), VideoWriter(tmp_path / "a.mp4") as writer:
+        writer.write(next(moving(1)))
+        writer.write(next(moving(1, 20, 20)))
+    assert not (tmp_path / "a.mp4").exists() and not leftovers(tmp_path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="stands in for ffmpeg with a shell script")
+@pytest.mark.parametrize("suffix", [".mp4", ".gif"])
+def test_a_full_disk_is_told_in_one_sentence(tmp_path, monkeypatch, suffix):
+    fake = tmp_path / "ffmpeg"
+    fake.write_text(
+        "#!/bin/sh\ncat > /dev/null\necho 'write: No space left on device' >&2\nexit 1\n"
+    )
+    fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", lambda: str(fake))
+    with pytest.raises(UserError, match="full"), VideoWriter(tmp_path / f"a{suffix}") as writer:
+        pump(moving(3), sinks=[writer])
+    fake.write_text("#!/bin/sh\necho 'no such encoder' >&2\nexit 1\n")  # ends before it reads
+    with pytest.raises(UserError, match="encoder"), VideoWriter(tmp_path / f"a{suffix}") as writer:
+        pump(moving(300), sinks=[writer])
+    assert os.listdir(tmp_path) == ["ffmpeg"]
+
+
+def test_bad_films(tmp_path):
+    (tmp_path / "text.mp4").write_text("not a film")
+    for bad in ("none.mp4", "text.mp4", "."):
+        with pytest.raises(UserError):
+            read_video(tmp_path / bad)
+
+
+# Drawing
+
+
+def test_text_is_drawn_on_a_copy_in_whole_pixels():
+    black = np.zeros((40, 120, 3), np.uint8)
+    drawn = draw_text(black, ["return 21", "ε Ω 中"], colour=(255, 0, 0))
+    assert not black.any()
+    assert {tuple(pixel) for pixel in drawn.reshape(-1, 3)} == {(0, 0, 0), (255, 0, 0)}
+    right = np.nonzero(drawn[:12].any(axis=(0, 2)))[0].max()
+    assert abs(right - (4 + text_width("return 21"))) <= 4
+    assert np.array_equal(draw_text(black, "a"), draw_text(black, ["a"]))
+    assert (draw_text(black, "x", background=(9, 9, 9)) == 9).any()
+
+
+def test_side_panel_bars_rank_the_values():
+    bars = {"NOOP": 0.0, "UP": 1.0, "DOWN": 0.5}
+    panel = side_panel(120, 200, ["Pong"], bars, chosen="UP")
+    assert panel.shape == (120, 200, 3)
+    lengths = [length(panel, y) for y in row_starts(panel)]
+    assert lengths[1] == pytest.approx(194, abs=2)
+    assert lengths[2] == pytest.approx(97, abs=2) and lengths[0] <= 2
+    colours = [tuple(panel[y, 3]) for y in row_starts(panel)]
+    assert colours[0] == colours[2] != colours[1]
+
+
+def row_starts(panel):
+    """The first row of each bar, below the first line of text."""
+    filled = (panel[:, 3] != PANEL).any(axis=1)
+    return [y for y in range(16, len(panel)) if filled[y] and not filled[y - 1]]
+
+
+def length(panel, y):
+    return int((panel[y] != PANEL).any(axis=1).sum())
+
+
+def test_side_panel_with_nothing_many_or_broken_values():
+    assert (side_panel(50, 60) == PANEL).all()
+    even = side_panel(120, 200, bars={"A": 2.0, "B": 2.0})
+    assert length(even, 4) >= 190  # equals all fill their rows
+    many = side_panel(
+        210, 128, ["a", "b"], {f"ACTION {i}": float(i) for i in range(18)}, "ACTION 3"
+    )
+    assert (many[-3:] == PANEL).all()  # all 18 fit
+    side_panel(100, 100, bars={"A": float("nan"), "B": 1.0, "C": float("inf")})

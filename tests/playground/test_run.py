@@ -1,0 +1,106 @@
+"""A run directory: made once, written atomically, rewound on resume."""
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import SafetensorError
+
+from playground.errors import UserError
+from playground.run import Run, atomic_path, read_json, write_json
+
+
+def test_create_and_open(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "dqn", None, {"game": "pong"}, label="pong", note=1)
+    assert run.path.parent == tmp_path / "dqn" and run.name.startswith("pong-2")
+    again = Run.open(run.path)
+    assert again.settings == run.settings and again.task == "dqn"
+    assert {"task", "config", "commit", "versions", "device", "created", "note"} <= set(
+        again.settings
+    )
+    assert again.settings["versions"]["torch"] == torch.__version__
+    second = Run.create(tmp_path, "dqn", None, {}, label="pong")
+    assert second.path != run.path
+    run.update(precision="fp32")
+    assert Run.open(run.path).settings["precision"] == "fp32"
+    assert sorted(os.listdir(run.path)) == ["config.json"]
+    assert run.checkpoints.is_dir() and run.videos.is_dir() and run.gallery.is_dir()
+
+
+def test_a_name_is_taken_once(tmp_path: Path) -> None:
+    Run.create(tmp_path, "dqn", "mine", {})
+    with pytest.raises(UserError, match=r"exists; go on with --resume"):
+        Run.create(tmp_path, "dqn", "mine", {})
+
+
+def test_what_is_not_a_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not a run"):
+        Run.open(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match="not valid JSON"):
+        Run.open(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(UserError, match="not a run's"):
+        Run.open(tmp_path)
+    with pytest.raises(UserError, match="Cannot read"):
+        read_json(tmp_path / "absent.json")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="Cannot write"):
+        Run.create(tmp_path / "file", "dqn", None, {})
+
+
+def test_metrics(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "dqn", "a", {})
+    assert run.metrics() == []
+    run.log(10, loss=torch.tensor(0.5), score=float("nan"), count=np.int64(3), returns=[1.0, 2])
+    run.log(20, loss=float("inf"))
+    lines = run.metrics()
+    assert [line["step"] for line in lines] == [10, 20]
+    assert lines[0]["loss"] == 0.5 and lines[0]["score"] is None and lines[0]["count"] == 3
+    assert lines[0]["returns"] == [1.0, 2] and lines[1]["loss"] is None and lines[0]["time"] > 0
+    with open(run.path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 30, "lo')  # torn by a crash
+    assert len(run.metrics()) == 2
+    run.rewind(10)
+    run.log(15, loss=1)
+    run.close()
+    assert [line["step"] for line in Run.open(run.path).metrics()] == [10, 15]
+    assert any((run.path / "tensorboard").iterdir())
+
+
+def test_atomic_path_leaves_all_or_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "x.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(RuntimeError), atomic_path(path) as aside:
+        assert aside.suffix == ".json" and aside.parent == path.parent
+        aside.write_text("half")
+        raise RuntimeError
+    assert read_json(path) == {"a": 1} and os.listdir(path.parent) == ["x.json"]
+
+
+def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run.create(tmp_path, "dqn", "a", {})
+    before = (run.path / "config.json").read_text()
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"The disk is full: .*config\.json was not written"):
+        run.update(more=1)
+    assert json.loads((run.path / "config.json").read_text()) == json.loads(before)
+    assert os.listdir(run.path) == ["config.json"]
+
+
+def test_a_full_disk_as_safetensors_tells_it(tmp_path: Path) -> None:
+    told = "Error while serializing: I/O error: No space left on device (os error 28)"
+    with pytest.raises(UserError, match="The disk is full"), atomic_path(tmp_path / "w"):
+        raise SafetensorError(told)
+    with pytest.raises(SafetensorError), atomic_path(tmp_path / "w"):
+        raise SafetensorError("a programmer's mistake")
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,644 @@
+"""The loop, proved on two toy tasks: two optimizers, and an L-BFGS closure."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from playground import checkpoint, device
+from playground.errors import UserError
+from playground.run import Run
+from playground.trainer import Outcome, Trainer, TrainerConfig, due, seed_everything
+
+EXACT: dict[str, Any] = {
+    **{"seed": 3, "deterministic": True, "device": "cpu", "checkpoint_minutes": None},
+    **{"evaluate_every": 10, "log_every": 4, "checkpoint_every": 7, "log_seconds": 1e9},
+}
+
+
+class TinyGan(nn.Module):
+    """Two models, two optimizers: a generator of 1-D points against a critic."""
+
+    unit = "rounds"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = nn.Sequential(
+            nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 1)
+        )
+        self.critic = nn.Sequential(nn.Linear(1, 8), nn.ReLU(), nn.Linear(8, 1))
+        self.optimizers = {
+            "critic": torch.optim.Adam(self.critic.parameters(), 2e-2, (0.5, 0.9), fused=True),
+            "generator": torch.optim.AdamW(self.generator.parameters(), 2e-2, (0.5, 0.9)),
+        }
+        rate = torch.optim.lr_scheduler.ExponentialLR(self.optimizers["critic"], 0.99)
+        self.schedules = {"critic": rate}
+        self.progress = 0
+        self.seen = 0  # the data's position
+        self.spoil: Callable[[int], bool] = lambda progress: False
+        self.on_round: Callable[[int], None] = lambda progress: None
+
+    def step(self, trainer: Trainer) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(self.seen)
+        real = 3 + torch.randn(16, 1, generator=generator)
+        fake = self.generator(torch.randn(16, 4)).detach()
+        spoilt = float("nan") if self.spoil(self.progress) else 1.0
+
+        def critic_loss() -> Tensor:
+            loss = F.softplus(-self.critic(real)).mean() + F.softplus(self.critic(fake)).mean()
+            return loss * spoilt
+
+        def generator_loss() -> Tensor:
+            return F.softplus(-self.critic(self.generator(torch.randn(16, 4)))).mean() * spoilt
+
+        critic = trainer.minimize(critic_loss, self.optimizers["critic"])
+        made = trainer.minimize(generator_loss, self.optimizers["generator"])
+        self.schedules["critic"].step()
+        self.progress += 1
+        self.seen += 1
+        self.on_round(self.progress)
+        return {"critic_loss": critic, "generator_loss": made}
+
+    def evaluate(self, trainer: Trainer) -> dict[str, Any]:
+        with torch.no_grad():
+            mean = self.generator(torch.randn(64, 4)).mean()
+        return {"score": -abs(float(mean) - 3), "mean": mean}
+
+    def state(self) -> dict[str, Any]:
+        return {"seen": self.seen}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.seen = state["seen"]
+
+    def export(self, path: Path) -> None:
+        save_file(self.generator.state_dict(), path)
+
+    def rehearsal(self) -> Callable[[], Tensor]:
+        x = torch.randn(32, 4)
+        return lambda: self.critic(self.generator(x)).square().mean()
+
+    def frames(self) -> Iterator[Any]:
+        return iter(())
+
+
+class Rosenbrock(nn.Module):
+    """One parameter of the task itself under an L-BFGS closure (minimum 0 at (1, 1))."""
+
+    unit = "updates"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.point = nn.Parameter(torch.tensor([-1.5, 2.0], dtype=torch.float64))
+        lbfgs = torch.optim.LBFGS([self.point], max_iter=4, line_search_fn="strong_wolfe")
+        self.optimizers = {"lbfgs": lbfgs}
+        self.progress = 0
+        self.closures = 0
+
+    def loss(self) -> Tensor:
+        self.closures += 1
+        x, y = self.point
+        return (1 - x) ** 2 + 100 * (y - x**2) ** 2
+
+    def step(self, trainer: Trainer) -> dict[str, Tensor]:
+        loss = trainer.minimize(self.loss, self.optimizers["lbfgs"])
+        self.progress += 1
+        return {"loss": loss}
+
+    def evaluate(self, trainer: Trainer) -> dict[str, Any]:
+        return {"score": -float(self.loss().detach())}
+
+    def state(self) -> dict[str, Any]:
+        return {"closures": self.closures}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.closures = state["closures"]
+
+    def export(self, path: Path) -> None:
+        save_file({"point": self.point.detach()}, path)
+
+    def frames(self) -> Iterator[Any]:
+        return iter(())
+
+
+class Regression(nn.Module):
+    """A convolution and a linear layer fitted to batches that the test hands over."""
+
+    unit = "batches"
+
+    def __init__(self, batches: list[Tensor], **adam: Any) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 1))
+        self.net.double()
+        self.optimizers = {"adam": torch.optim.Adam(self.net.parameters(), 1e-2, **adam)}
+        self.batches, self.progress = batches, 0
+
+    def step(self, trainer: Trainer) -> dict[str, Tensor]:
+        x = self.batches[self.progress]
+        loss = trainer.minimize(
+            lambda: (self.net(x) - x.sum((1, 2, 3))[:, None]).square().mean(),
+            self.optimizers["adam"],
+        )
+        self.progress += 1
+        return {"loss": loss}
+
+    def evaluate(self, trainer: Trainer) -> dict[str, Any]:
+        return {"score": 0.0}
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        pass
+
+    def export(self, path: Path) -> None:
+        save_file({k: v.contiguous() for k, v in self.net.state_dict().items()}, path)
+
+    def frames(self) -> Iterator[Any]:
+        return iter(())
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """Deterministic mode and thread counts belong to the process: put them back."""
+    threads = torch.get_num_threads()
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(threads)
+
+
+def trainer_of(task: Any, run: Run | Path, **config: Any) -> Trainer:
+    if isinstance(run, Path):
+        run = Run.create(run, type(task).__name__.lower(), None, {})
+    config = {"device": "cpu", "precision": "fp32", "threads": 1, **config}
+    return Trainer(TrainerConfig(**config), task, run, say=lambda text: None)
+
+
+def gan(run: Run | Path, **config: Any) -> Trainer:
+    seed_everything(config.get("seed", 0))
+    return trainer_of(TinyGan(), run, **config)
+
+
+def figures(run: Run) -> list[dict[str, Any]]:
+    """Metrics without the clock's."""
+    return [{k: v for k, v in m.items() if k not in ("time", "per_second")} for m in run.metrics()]
+
+
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def batches(count: int, size: int = 8) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return list(torch.randn(count, size, 2, 4, 4, generator=generator, dtype=torch.float64))
+
+
+# ---- the loop
+
+
+def test_two_optimizers_learn_and_leave_a_run(tmp_path: Path) -> None:
+    reports: list[dict[str, Any]] = []
+    seed_everything(0)
+    run = Run.create(tmp_path, "gan", None, {})
+    config = TrainerConfig(steps=400, evaluate_every=100, log_every=100, device="cpu", threads=1)
+    trainer = Trainer(config, TinyGan(), run, on_progress=reports.append)
+    outcome = trainer.fit()
+    assert outcome.reason == "steps" and outcome.progress == 400
+    assert outcome.best is not None and outcome.best > -1  # it started 3.5 from the real mean
+    logs = [m for m in run.metrics() if "critic_loss" in m]
+    assert [m["step"] for m in logs] == [100, 200, 300, 400]
+    assert [m["step"] for m in run.metrics() if "evaluate/score" in m] == [100, 200, 300, 400]
+    assert reports[0]["per_second"] > 0 and reports[0]["eta_seconds"] > 0
+    assert reports[1]["score"] == run.metrics()[1]["evaluate/score"]
+    for name in ("best", "last"):
+        weights = load_file(run.path / f"{name}.safetensors")
+        assert set(weights) == set(trainer.task.generator.state_dict())
+    assert checkpoint.latest(run.checkpoints) is not None
+    assert run.settings["precision"]["precision"] in ("fp32", "bf16")
+    assert "fp32" in run.settings["precision"]["reason"] and run.settings["precision"]["device"]
+
+
+def test_an_lbfgs_closure_converges(tmp_path: Path) -> None:
+    outcome = trainer_of(task := Rosenbrock(), tmp_path, steps=25, clip_norm=1e-9).fit()
+    assert outcome.score is not None and outcome.score > -1e-9
+    assert task.closures > 50  # several an update
+    assert torch.allclose(task.point.detach(), torch.ones(2, dtype=torch.float64), atol=1e-4)
+
+
+def test_minimize_is_a_plain_update(tmp_path: Path) -> None:
+    data = batches(5)
+    torch.manual_seed(0)
+    mine = Regression(data)
+    torch.manual_seed(0)
+    bare = Regression(data)
+    trainer = trainer_of(mine, tmp_path, steps=5)
+    trainer.fit()
+    bare.net.to(memory_format=torch.channels_last)
+    for x in data:
+        loss = (bare.net(x) - x.sum((1, 2, 3))[:, None]).square().mean()
+        bare.optimizers["adam"].zero_grad()
+        loss.backward()
+        bare.optimizers["adam"].step()
+    assert equal(mine.state_dict(), bare.state_dict())
+    assert mine.net[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert next(iter(mine.state_dict())) == "net.0.weight"  # keys as the task made them
+
+
+def test_only_the_optimizers_own_parameters_get_gradients(tmp_path: Path) -> None:
+    trainer = gan(tmp_path, accumulate=2)
+    task = trainer.task
+    trainer.minimize(
+        lambda: task.critic(task.generator(torch.randn(4, 4))).mean(), task.optimizers["generator"]
+    )
+    assert all(p.grad is None for p in task.critic.parameters())
+    assert all(p.grad is not None for p in task.generator.parameters())
+
+
+def test_accumulated_halves_are_one_whole(tmp_path: Path) -> None:
+    whole = batches(6)
+    halves = [half for batch in whole for half in batch.split(4)]
+    states = []
+    for data, accumulate in ((whole, 1), (halves, 2)):
+        torch.manual_seed(0)
+        task = Regression(data)
+        trainer_of(
+            task, tmp_path, steps=len(data), accumulate=accumulate, clip_norm=0.5, ema=0.5
+        ).fit()
+        states.append(task.state_dict())
+    for name in states[0]:
+        torch.testing.assert_close(states[0][name], states[1][name], rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["cpu", "as-on-a-gpu"])
+def test_clipping(tmp_path: Path, reads: bool) -> None:
+    task = Regression(batches(1))
+    task.optimizers["adam"] = torch.optim.SGD(task.net.parameters(), 1.0)
+    trainer = trainer_of(task, tmp_path, clip_norm=0.25)
+    trainer.updates.may_read = reads
+    before = [p.detach().clone() for p in task.net.parameters()]
+    task.step(trainer)
+    moved = [a - b for a, b in zip(task.net.parameters(), before, strict=True)]
+    assert abs(float(nn.utils.get_total_norm(moved).detach()) - 0.25) < 1e-5
+
+
+def test_averages(tmp_path: Path) -> None:
+    task = Regression(batches(3))
+    trainer = trainer_of(task, tmp_path, ema=0.9)
+    expected = {k: v.clone() for k, v in task.state_dict().items()}
+    for _ in range(3):
+        task.step(trainer)
+        for name, value in task.state_dict().items():
+            expected[name].lerp_(value, 0.1)
+    live = {k: v.clone() for k, v in task.state_dict().items()}
+    with trainer.updates.averaged():
+        for name, value in task.state_dict().items():
+            torch.testing.assert_close(value, expected[name])
+    assert equal(task.state_dict(), live)
+
+
+def test_only_the_named_models_are_averaged(tmp_path: Path) -> None:
+    task = TinyGan()
+    task.averaged = ("generator",)
+    names = trainer_of(task, tmp_path, ema=0.9).updates.ema
+    assert names and all(name.startswith("generator.") for name in names)
+
+
+# ---- precision
+
+
+def test_rehearsal_leaves_no_trace_and_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "REHEARSAL_SECONDS", 0.05)
+    seed_everything(0)
+    task = TinyGan()
+    state = {k: v.clone() for k, v in task.state_dict().items()}
+    rng = torch.get_rng_state()
+    name, reason = device.measured_precision(task, torch.device("cpu"))
+    assert name in ("fp32", "bf16") and "fp32" in reason and "bf16" in reason and "ms" in reason
+    assert equal(task.state_dict(), state)
+    assert torch.equal(torch.get_rng_state(), rng)
+    assert all(p.grad is None for p in task.parameters())
+    run = Run.create(tmp_path, "gan", None, {})
+    run.update(precision={"precision": "bf16", "reason": "measured elsewhere", "device": "x"})
+    assert trainer_of(TinyGan(), run, precision="auto").precision == "bf16"
+    exact = trainer_of(TinyGan(), run, precision="auto", deterministic=True)
+    assert exact.precision == "fp32"
+
+
+def test_bf16_trains_with_fp32_weights(tmp_path: Path) -> None:
+    trainer = gan(tmp_path, steps=3, precision="bf16")
+    seen = []
+    trainer.task.critic.register_forward_hook(lambda *args: seen.append(args[2].dtype))
+    trainer.fit()
+    assert set(seen) == {torch.bfloat16}
+    assert all(p.dtype == torch.float32 for p in trainer.task.parameters())
+
+
+# ---- exact life
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")  # accumulate=2
+@pytest.mark.parametrize("stop", [1, 13, 20])
+@pytest.mark.parametrize("extra", [{}, {"accumulate": 2, "ema": 0.9, "clip_norm": 1.0}])
+def test_killed_and_resumed_is_uninterrupted(
+    tmp_path: Path, stop: int, extra: dict[str, Any]
+) -> None:
+    """Stopped after `stop` rounds beyond the first save, as kill -9 would: nothing is saved."""
+    config = {**EXACT, **extra, "steps": 30}
+    straight = gan(tmp_path, **config)
+    straight.fit()
+
+    class Killed(BaseException):
+        pass
+
+    def kill(progress: int) -> None:
+        if progress == 7 + stop:
+            raise Killed
+
+    first = gan(tmp_path, **config)
+    first.task.on_round = kill
+    with pytest.raises(Killed):
+        first.fit()
+    seed_everything(99)  # another process has other generators
+    again = trainer_of(TinyGan(), Run.open(first.run.path), **config)
+    assert again.resume() == (7 + stop - 1) // 7 * 7
+    assert again.fit() == straight_outcome(straight)
+    assert equal(again.task.state_dict(), straight.task.state_dict())
+    assert equal(again.updates.ema, straight.updates.ema)
+    for name, optimizer in again.task.optimizers.items():
+        other = straight.task.optimizers[name].state_dict()
+        assert str(optimizer.state_dict()) == str(other)
+    assert figures(again.run) == figures(straight.run)
+    for name in ("best", "last"):
+        file = f"{name}.safetensors"
+        assert (again.run.path / file).read_bytes() == (straight.run.path / file).read_bytes()
+
+
+def straight_outcome(trainer: Trainer) -> Outcome:
+    return Outcome("steps", trainer.task.progress, trainer.score, trainer.best)
+
+
+def test_lbfgs_resumes_exactly(tmp_path: Path) -> None:
+    config = {**EXACT, "steps": 12}
+    trainer_of(straight := Rosenbrock(), tmp_path, **config).fit()
+    first = trainer_of(Rosenbrock(), tmp_path, **{**config, "steps": 5})
+    first.fit()
+    again = trainer_of(resumed := Rosenbrock(), first.run, **config)
+    again.resume()
+    again.fit()
+    assert torch.equal(resumed.point, straight.point)
+
+
+def test_convolutions_resume_in_their_memory_order(tmp_path: Path) -> None:
+    data = batches(8)
+    config = {**EXACT, "steps": 8}
+    seed_everything(0)
+    trainer_of(straight := Regression(data, fused=True), tmp_path, **config).fit()
+    seed_everything(0)
+    first = trainer_of(Regression(data, fused=True), tmp_path, **{**config, "steps": 4})
+    first.fit()
+    again = trainer_of(resumed := Regression(data, fused=True), first.run, **config)
+    again.resume()
+    moment = resumed.optimizers["adam"].state[resumed.net[0].weight]["exp_avg"]
+    assert moment.stride() == resumed.net[0].weight.stride()
+    again.fit()
+    assert equal(resumed.state_dict(), straight.state_dict())
+
+
+def test_evaluating_does_not_change_the_training(tmp_path: Path) -> None:
+    often = gan(tmp_path, **{**EXACT, "steps": 20, "evaluate_every": 1})
+    often.fit()
+    never = gan(tmp_path, **{**EXACT, "steps": 20, "evaluate_every": None})
+    never.fit()
+    assert equal(often.task.state_dict(), never.task.state_dict())
+
+
+def test_a_torn_checkpoint_falls_back_with_a_message(tmp_path: Path) -> None:
+    first = gan(tmp_path, **EXACT, steps=14)
+    first.fit()
+    newest = checkpoint.latest(first.run.checkpoints)
+    assert newest is not None
+    shard = newest / "tensors-00000.safetensors"
+    shard.write_bytes(shard.read_bytes()[:100])
+    said: list[str] = []
+    again = Trainer(TrainerConfig(**EXACT, steps=14), TinyGan(), first.run, say=said.append)
+    assert again.resume() == 7
+    assert newest.name in said[0]
+    again.fit()
+    assert equal(again.task.state_dict(), first.task.state_dict())
+
+
+def test_foreign_checkpoints(tmp_path: Path) -> None:
+    first = gan(tmp_path, steps=1)
+    with pytest.raises(UserError, match="no good checkpoint"):
+        first.resume()
+    first.fit()
+    with pytest.raises(UserError, match="of the task TinyGan, not Rosenbrock"):
+        trainer_of(Rosenbrock(), first.run).resume()
+    wider = TinyGan()
+    wider.generator[0] = nn.Linear(5, 8)
+    with pytest.raises(UserError, match=r"does not fit these settings: .*generator.0.weight"):
+        trainer_of(wider, first.run).resume()
+    with pytest.raises(UserError, match="does not fit"):
+        trainer_of(TinyGan(), first.run, ema=0.5).resume()
+
+
+# ---- trouble
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["cpu", "as-on-a-gpu"])
+def test_a_non_finite_update_is_skipped(tmp_path: Path, reads: bool) -> None:
+    trainer = trainer_of(task := Regression(batches(4), fused=True), tmp_path)
+    trainer.updates.may_read = reads
+    task.step(trainer)
+    before = {k: v.clone() for k, v in task.state_dict().items()}
+    moments = str(task.optimizers["adam"].state_dict())
+    for spoilt in (float("nan"), float("inf")):
+        trainer.minimize(
+            lambda spoilt=spoilt: task.net(task.batches[0]).mean() * spoilt,
+            task.optimizers["adam"],
+        )
+    assert equal(task.state_dict(), before)
+    assert str(task.optimizers["adam"].state_dict()) == moments
+    assert int(trainer.updates.skipped) == int(trainer.updates.bad_run) == 2
+    task.step(trainer)
+    assert int(trainer.updates.skipped) == 2 and int(trainer.updates.bad_run) == 0
+    assert not equal(task.state_dict(), before)
+
+
+def test_a_finite_loss_with_a_non_finite_gradient_is_skipped(tmp_path: Path) -> None:
+    trainer = trainer_of(task := Regression(batches(1)), tmp_path)
+    before = {k: v.clone() for k, v in task.state_dict().items()}
+    zero = task.batches[0] * 0
+    trainer.minimize(
+        lambda: (task.net(zero) - task.net(zero)).abs().sqrt().sum(), task.optimizers["adam"]
+    )
+    assert equal(task.state_dict(), before) and trainer.updates.skipped == 1
+
+
+def test_lbfgs_survives_a_non_finite_loss(tmp_path: Path) -> None:
+    trainer = trainer_of(task := Rosenbrock(), tmp_path)
+    task.step(trainer)
+    before = task.point.detach().clone()
+    trainer.minimize(lambda: task.loss() * float("nan"), task.optimizers["lbfgs"])
+    assert torch.equal(task.point, before) and trainer.updates.skipped == 1
+    for _ in range(25):
+        task.step(trainer)
+    assert float(task.loss().detach()) < 1e-9
+
+
+def test_rewinds_after_many_non_finite_updates(tmp_path: Path) -> None:
+    said: list[str] = []
+    seed_everything(0)
+    task, run = TinyGan(), Run.create(tmp_path, "gan", None, {})
+    config = {"steps": 20, "nan_patience": 6, "checkpoint_every": 5, "log_every": 1}
+    trainer = trainer_of(task, run, **config)
+    trainer.say = said.append
+    visits: list[int] = []
+    task.spoil = lambda progress: progress >= 11 and visits.count(11) < 2  # the first time only
+    task.on_round = visits.append
+    outcome = trainer.fit()
+    assert outcome.reason == "steps" and visits.count(11) == 2
+    assert [text for text in said if "went back to the checkpoint at 10 rounds" in text]
+    assert [m["step"] for m in run.metrics() if "critic_loss" in m] == list(range(1, 21))
+    assert all(torch.isfinite(p).all() for p in task.parameters())
+
+
+def test_a_training_that_diverges_for_good_stops_with_a_sentence(tmp_path: Path) -> None:
+    trainer = gan(tmp_path, steps=100, nan_patience=4, checkpoint_every=5)
+    trainer.task.spoil = lambda progress: progress >= 7
+    with pytest.raises(UserError, match=r"diverged.*learning rate"):
+        trainer.fit()
+    assert checkpoint.load(trainer.run.checkpoints)[0] == 5
+
+
+def test_disk_full_stops_with_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = gan(tmp_path, **EXACT, steps=30)
+    real = checkpoint._write
+
+    def full(path: Path, step: int, state: dict[str, Any]) -> None:
+        real(path, step, state)
+        if step > 7:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "_write", full)
+    with pytest.raises(UserError, match="disk is full"):
+        trainer.fit()
+    assert os.listdir(trainer.run.checkpoints) == ["step_000000000007"]
+    monkeypatch.undo()
+    again = trainer_of(TinyGan(), trainer.run, **EXACT, steps=30)
+    assert again.resume() == 7 and again.fit().reason == "steps"
+
+
+def test_out_of_memory_is_one_sentence(tmp_path: Path) -> None:
+    trainer = gan(tmp_path, steps=3)
+
+    def too_much(progress: int) -> None:
+        torch.empty(2**60)
+
+    trainer.task.on_round = too_much
+    with pytest.raises(UserError, match="Out of memory: lower the batch size"):
+        trainer.fit()
+
+
+SCRIPT = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+import torch
+from pathlib import Path
+from test_trainer import TinyGan
+from playground.run import Run
+from playground.trainer import Trainer, TrainerConfig, seed_everything
+seed_everything(0)
+task = TinyGan()
+def slowly(progress):
+    if progress == 3:
+        print("ready", flush=True)
+    time.sleep(0.01 if sys.argv[3] == "polite" else 60 * (progress == 3))
+task.on_round = slowly
+config = TrainerConfig(precision="fp32", device="cpu", threads=1)
+print(Trainer(config, task, Run.create(Path(sys.argv[2]), "gan", "a", {})).fit())
+"""
+
+
+def start(tmp_path: Path, manner: str) -> subprocess.Popen[str]:
+    here = Path(__file__).parent
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(SCRIPT), str(here), str(tmp_path), manner],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(here.parents[1])},
+    )
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_sigterm_saves_and_returns(tmp_path: Path) -> None:
+    process = start(tmp_path, "polite")
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and "reason='interrupted'" in out and "Interrupted" in err
+    step, state = checkpoint.load(tmp_path / "gan" / "a" / "checkpoints")
+    assert step == state["state"]["seen"] >= 3
+    assert json.loads((tmp_path / "gan" / "a" / "config.json").read_text())["task"] == "gan"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_second_ctrl_c_breaks_in(tmp_path: Path) -> None:
+    process = start(tmp_path, "stubborn")
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode != 0 and "KeyboardInterrupt" in err
+
+
+# ---- small rules
+
+
+def test_ends(tmp_path: Path) -> None:
+    assert gan(tmp_path, hours=0.1 / 3600).fit().reason == "hours"
+    trainer = gan(tmp_path)
+    trainer.task.on_round = lambda progress: trainer.stop() if progress == 5 else None
+    assert trainer.fit() == Outcome("stopped", 5, None, None)
+    finished = gan(tmp_path, steps=2)
+    finished.fit()
+    lines = len(finished.run.metrics())
+    assert finished.fit().reason == "steps" and len(finished.run.metrics()) == lines
+
+
+def test_due() -> None:
+    assert due(10, 9, 10) and due(10, 5, 25) and not due(10, 10, 19) and not due(None, 0, 10)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"steps": -1}, "--steps must be above 0"),
+        ({"hours": float("nan")}, "--hours"),
+        ({"accumulate": 0}, "--accumulate starts at 1"),
+        ({"ema": 1.0}, "--ema"),
+        ({"precision": "fp8"}, "--precision is one of"),
+        ({"precision": "fp16"}, "fp16 needs a GPU"),
+        ({"devices": 2}, "several devices"),
+        ({"device": "tpu"}, "--device is one of"),
+    ],
+)
+def test_bad_settings(tmp_path: Path, settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        trainer_of(TinyGan(), tmp_path, **settings)
