@@ -96,7 +96,7 @@ class Agent:
 
     @property
     def actions(self) -> int:
-        return int(self.network.settings["actions"])  # type: ignore[index,arg-type,call-overload]
+        return int(self.network.settings["actions"])  # type: ignore[index]
 
     def q_values(self, observation: np.ndarray) -> np.ndarray:
         """(N, 4, 84, 84) uint8 -> (N, A) float32."""

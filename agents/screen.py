@@ -10,9 +10,7 @@ gymnasium's `AtariPreprocessing` pools and resizes as ale-py does, stale termina
 and differs in the first screen after no-ops (it draws 1..noop_max of them from NumPy's generator)
 and in its seeds (`AtariEnv` hashes the seed before it reaches the emulator).
 
-`preprocessing="sb3"` gives Stable-Baselines3's pixels instead: the maximum of two RGB frames, then
-cv2's grey; what flickers or moves differs. Only the pixels: FIRE, no-ops and lives stay those of
-the protocol.
+Agents that came from Stable-Baselines3 play on SB3's own pipeline, `agents.sb3_env.SB3Screen`.
 
 The number of no-ops copies libstdc++'s `uniform_int_distribution`, as in ale-py's Linux wheels;
 elsewhere another number within the same bounds may come out, and no-op episodes then differ.
@@ -49,20 +47,11 @@ class Screen:
         action_names, num_actions: the game's minimal action set.
     """
 
-    def __init__(
-        self,
-        game: str,
-        protocol: str | Protocol = "machado",
-        seed: int = 0,
-        preprocessing: str = "ale",
-    ) -> None:
+    def __init__(self, game: str, protocol: str | Protocol = "machado", seed: int = 0) -> None:
         import ale_py
 
-        if preprocessing not in ("ale", "sb3"):
-            raise ValueError(f"preprocessing must be 'ale' or 'sb3', got {preprocessing!r}")
         self.game = resolve(game)
         self.protocol = find_protocol(protocol)
-        self.preprocessing = preprocessing
         ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
         self._ale = ale_py.ALEInterface()
         self._ale.setFloat("repeat_action_probability", self.protocol.sticky)
@@ -73,8 +62,7 @@ class Screen:
         self.action_names = tuple(action.name for action in self._actions)
         self.num_actions = len(self._actions)
         height, width = self._ale.getScreenDims()
-        channels = () if preprocessing == "ale" else (3,)
-        self._raw = np.zeros((2, height, width, *channels), np.uint8)  # the two last frames
+        self._raw = np.zeros((2, height, width), np.uint8)  # the two last frames
         self._stack = np.zeros((STACK, SIZE, SIZE), np.uint8)
         self._frames = 0
         self.frames_of_last_step: list[np.ndarray] = []
@@ -165,21 +153,15 @@ class Screen:
                 return product >> 32
 
     def _capture(self, slot: int) -> None:
-        if self.preprocessing == "ale":
-            self._ale.getScreenGrayscale(self._raw[slot])
-        else:
-            self._ale.getScreenRGB(self._raw[slot])
+        self._ale.getScreenGrayscale(self._raw[slot])
 
     def _observe(self) -> np.ndarray:
         """Pool, resize and stack; in place, so that ale-py's stale terminal picture is the same."""
         import cv2
 
         np.maximum(self._raw[0], self._raw[1], out=self._raw[0])
-        grey = self._raw[0]
-        if self.preprocessing == "sb3":
-            grey = cv2.cvtColor(grey, cv2.COLOR_RGB2GRAY)
         self._stack[:-1] = self._stack[1:]
-        cv2.resize(grey, (SIZE, SIZE), dst=self._stack[-1], interpolation=cv2.INTER_AREA)
+        cv2.resize(self._raw[0], (SIZE, SIZE), dst=self._stack[-1], interpolation=cv2.INTER_AREA)
         return self._stack.copy()
 
 

@@ -43,7 +43,7 @@ from agents.dqn import DQN, PRESETS, TRAINERS
 from agents.evaluation import interval
 from playground.config import to_json
 from playground.errors import UserError
-from playground.run import Run, device_name, write_json
+from playground.run import Run, device_name, read_json, write_json
 from playground.trainer import Trainer, TrainerConfig, seed_everything
 
 ENGINES = ("sb3", "ours")
@@ -80,8 +80,15 @@ def main() -> int:
     try:
         args.game = resolve(args.game)
         print(json.dumps(report["machine"]))
+        if args.curve and args.json and args.json.exists():
+            known = read_json(args.json)
+            if known["settings"] == report["settings"]:
+                report["blocks"] = known["blocks"]
+        done = {(block["engine"], block["seed"]) for block in report["blocks"]}
         for number in range(args.seeds if args.curve else args.blocks):
             for engine in ENGINES:
+                if (engine, number) in done:
+                    continue
                 spec = {
                     "engine": engine, "game": args.game, "envs": args.envs, "replay": args.replay,
                     "threads": args.threads, "precision": args.precision, "seed": number,

@@ -91,6 +91,9 @@ class Catch:
         lives = np.zeros(self.n, np.int32)
         return Step(self.stack.copy(), reward, self.ended.copy(), none, none, lives, reset)
 
+    def state(self) -> dict[str, Any]:
+        return {}
+
     def close(self) -> None: ...
 
 
