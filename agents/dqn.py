@@ -26,10 +26,12 @@ updates; exploration that ends at 0.01 after 100,000 agent steps; a replay of 30
 
 from __future__ import annotations
 
+import shutil
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,7 @@ from torch.nn import functional as F
 
 from agents.agent import Agent, QNetwork
 from agents.atari import FRAMES_PER_SECOND, PROTOCOLS, VectorAtari, protocol, resolve
-from agents.evaluation import evaluate
+from agents.evaluation import EVALUATION_SEEDS, Stopped, evaluate
 from agents.replay import Batch, Replay, ReplayFiles
 from agents.screen import watch
 from playground.config import setting
@@ -71,7 +73,7 @@ class DQNConfig:
     priority_beta: float = setting(0.4, "exponent of its importance weights")
     batch_size: int = setting(64, "transitions of an update")
     train_every: int = setting(8, "agent steps between two updates", "agent steps")
-    warmup: int = setting(10_000, "random steps before the first update", "agent steps")
+    warmup: int = setting(10_000, "steps before the first update", "agent steps")
     optimizer: str = setting("adam", "optimizer", choices=("adam", "rmsprop"))
     learning_rate: float = setting(2.5e-4, "step size of the optimizer")
     optimizer_epsilon: float = setting(1.5e-4, "added to the optimizer's denominator")
@@ -97,8 +99,15 @@ class DQNConfig:
         for name in ("gamma", "epsilon_start", "epsilon_end", "eval_epsilon", "priority_beta"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"--{name.replace('_', '-')} must lie between 0 and 1.")
-        if self.learning_rate <= 0:
-            raise UserError("--learning-rate must be positive.")
+        for name in ("learning_rate", "optimizer_epsilon", "reward_clip", "width"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UserError(f"--{name.replace('_', '-')} must be above 0.")
+        for name in ("warmup", "epsilon_steps", "priority", "eval_film"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"--{name.replace('_', '-')} must not be negative.")
+        if not 0 < self.target_tau <= 1:
+            raise UserError("--target-tau must be above 0 and at most 1.")
 
 
 NATURE2015 = DQNConfig(
@@ -107,11 +116,22 @@ NATURE2015 = DQNConfig(
     optimizer="rmsprop", optimizer_epsilon=0.01, target_every=10_000, epsilon_end=0.1,
     epsilon_steps=1_000_000, eval_epsilon=0.05,
 )  # fmt: skip
-SB3 = replace(  # Stable-Baselines3's own defaults (2.9), for comparisons
+SB3 = replace(  # Stable-Baselines3's own defaults (2.9) for a training of 100,000 agent steps
     NATURE2015, protocol="sb3", optimizer="adam", learning_rate=1e-4, optimizer_epsilon=1e-8,
     warmup=100, target_every=2_500, epsilon_end=0.05, epsilon_steps=10_000, eval_epsilon=0.0,
 )  # fmt: skip
 PRESETS = {"laptop": DQNConfig(), "nature2015": NATURE2015, "sb3": SB3}
+
+
+def preset(name: str, steps: int | None = None) -> DQNConfig:
+    """The preset's settings for a training of ``steps`` agent steps.
+
+    Only "sb3" depends on them: there exploration falls over a tenth of the training.
+    """
+    config = PRESETS[name]
+    return replace(config, epsilon_steps=steps // 10) if name == "sb3" and steps else config
+
+
 TRAINERS: dict[str, dict[str, Any]] = {  # what a preset asks of the trainer
     "laptop": {"evaluate_every": 100_000},
     "nature2015": {"evaluate_every": 250_000},
@@ -166,7 +186,8 @@ class DQN(nn.Module):
         )  # fmt: skip
         self.run: Run | None = None
         self.files: ReplayFiles | None = None
-        self.marks: list[int] = []  # vector steps at the checkpoints saved before
+        self.marks: list[int] = []  # vector steps of the replay at the newest checkpoints
+        self.dropped = -1  # the mark up to which old rows were removed
         self.refill = False
         self.progress = 0  # agent steps
         self.updates = 0
@@ -198,6 +219,7 @@ class DQN(nn.Module):
 
     def step(self, trainer: Trainer) -> dict[str, Any]:
         """N agent steps, and the updates that fall due meanwhile."""
+        self._drop_old_rows(trainer.config.keep)
         action = self._act(trainer)
         self.envs.send(action)
         metrics = self._learn(trainer)
@@ -218,7 +240,8 @@ class DQN(nn.Module):
             self.finished.append(float(self.scores[i]))
             self.scores[i] = 0
         made = int(acted.sum())
-        if self.progress >= self.learn_from:
+        enough = max(self.config.batch_size, 2 * self.config.envs)  # never final rows alone
+        if self.progress >= self.learn_from and len(self.replay) >= enough:
             self.credit += made / self.config.train_every
         self.progress += made
         metrics["epsilon"] = self.epsilon
@@ -288,7 +311,11 @@ class DQN(nn.Module):
         return lambda: self._loss(noise, action, ones, noise, ones, ones)[0]
 
     def _settle_priorities(self) -> None:
-        """Priorities of the update before: read now, so that no update waits for the device."""
+        """Take over the errors of the update before. Prioritised draws depend on them, so a GPU is
+        waited for here, once an update, and nowhere else; uniform draws wait for nothing.
+        """
+        if self.replay.tree is None:
+            return
         if self.errors is not None:
             index, error = self.errors
             self.replay.update_priorities(index, error.float().cpu().numpy())
@@ -299,6 +326,26 @@ class DQN(nn.Module):
         for target, online in zip(self.target.parameters(), self.online.parameters(), strict=True):
             target.lerp_(online, self.config.target_tau)
 
+    @property
+    def checkpoint_due(self) -> bool:
+        """Asks the trainer to save, before the replay's files outgrow the replay."""
+        return self.files is not None and self.files.checkpoint_due
+
+    def _drop_old_rows(self, keep: int) -> None:
+        """Remove rows that none of the ``keep`` newest checkpoints needs.
+
+        Between two rounds: then the checkpoint of the newest mark stands.
+        """
+        if self.run is None or self.files is None or len(self.marks) < keep:
+            return
+        if (oldest := self.marks[-keep]) == self.dropped:
+            return
+        self.marks, self.dropped = self.marks[-keep:], oldest
+        self.files.prune(oldest - self.replay.steps)
+        for folder in self.run.path.glob("replay*"):
+            if folder != self.files.folder:  # from before a refill
+                shutil.rmtree(folder, ignore_errors=True)
+
     # Looking, saving, going on.
 
     def agent(self) -> Agent:
@@ -306,16 +353,20 @@ class DQN(nn.Module):
         return Agent(self.online, self.game, protocol=self.rules.name)
 
     def evaluate(self, trainer: Trainer) -> dict[str, Any]:
-        """Whole games on fresh emulators with seeds that training never uses."""
+        """Whole games on fresh emulators; a film of the first seconds of one. {} when given up."""
         c = self.config
-        result = evaluate(
-            self.agent(), protocol=self.rules, episodes=c.eval_episodes, epsilon=c.eval_epsilon,
-            seed=self.seed + 1_000_003,
-        )  # fmt: skip
+        try:
+            result = evaluate(
+                self.agent(), protocol=self.rules, episodes=c.eval_episodes,
+                epsilon=c.eval_epsilon, seed=self.seed, stop=lambda: trainer.stopping,
+            )  # fmt: skip
+        except Stopped:
+            return {}
         if self.run is not None and c.eval_film > 0:
             film = self.run.videos / f"{self.progress:010d}.mp4"
+            shown = islice(self.frames(), int(c.eval_film * FRAMES_PER_SECOND))
             with VideoWriter(film, fps=FRAMES_PER_SECOND) as sink:
-                pump(islice(self.frames(), int(c.eval_film * FRAMES_PER_SECOND)), sinks=[sink])
+                pump(takewhile(lambda _: not trainer.stopping, shown), sinks=[sink])
         low, high = result.interval
         return {"score": result.mean, "low": low, "high": high, "length": result.length}
 
@@ -323,8 +374,9 @@ class DQN(nn.Module):
         """The agent playing one game, every emulator frame."""
         c = self.config
         return watch(
-            self.agent(), self.game, self.rules, seed=self.seed, epsilon=c.eval_epsilon, episodes=1
-        )
+            self.agent(), self.game, self.rules, seed=self.seed + EVALUATION_SEEDS,
+            epsilon=c.eval_epsilon, episodes=1,
+        )  # fmt: skip
 
     def export(self, path: Path) -> None:
         """Write the agent's own weights file (fp16)."""
@@ -343,13 +395,13 @@ class DQN(nn.Module):
             "learn_from": self.learn_from, "rng": self.rng.bit_generator.state,
             "scores": self.scores, "finished": list(self.finished), "starts": self.starts,
             "ended": self.ended, "envs": self.envs.state(), "replay": self.replay.state(),
-            "pending": pending,
+            "pending": pending, "pixels": zlib.crc32(self.observation.tobytes()),
         }  # fmt: skip
         if self.files is not None:
+            state["rows"] = self.files.folder.name
             self.files.flush()
-            if len(self.marks) > 1:  # the two newest checkpoints keep their rows
-                self.files.prune(self.marks[-2] - self.replay.steps)
-            self.marks = [*self.marks[-1:], self.replay.written]
+            if self.marks[-1:] != [self.replay.written]:
+                self.marks.append(self.replay.written)
         return state
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -357,22 +409,37 @@ class DQN(nn.Module):
         self.progress, self.updates = state["progress"], state["updates"]
         self.finished = deque(state["finished"], maxlen=100)
         if self.refill:
-            # Act before learning again: as many steps as a first training starts with.
+            # Act before learning again: as many steps as a first training starts with. The old
+            # rows stay until no checkpoint needs them.
             self.learn_from = self.progress + self.config.warmup
-            if self.files is not None:
-                self.files.prune(2**62)
+            if self.run is not None:
+                folder = self.run.path / f"replay-{self.progress}"
+                shutil.rmtree(folder, ignore_errors=True)
+                self.files = ReplayFiles(self.replay, folder)
+            self.refill = False  # going back after a divergence is exact again
             return
         self.credit, self.learn_from = state["credit"], state["learn_from"]
         self.rng.bit_generator.state = state["rng"]
         self.scores = np.array(state["scores"])
         self.starts, self.ended = np.array(state["starts"]), np.array(state["ended"])
         self.observation = self.envs.load_state(state["envs"])
+        if zlib.crc32(self.observation.tobytes()) != state["pixels"]:
+            raise UserError(
+                "The emulators here do not come back to where they were (another system or another "
+                "ale-py?); go on with --resume RUN --refill."
+            )
         self.replay.load_state(state["replay"])
         pending = state["pending"]
         self.errors = pending and (pending["index"], pending["error"])
-        if self.files is not None:
+        if self.run is not None:
+            self.files = ReplayFiles(self.replay, self.run.path / state["rows"])
             self.files.load(self.replay.written)
             self.marks = [self.replay.written]
+
+    def reseed(self, number: int) -> None:
+        """Other exploration and other draws than the last time, after a divergence."""
+        self.rng = np.random.Generator(np.random.PCG64([self.seed, 1, number]))
+        self.replay.rng = np.random.Generator(np.random.PCG64([self.seed, 3, number]))
 
     def close(self) -> None:
         self.envs.close()

@@ -6,6 +6,7 @@ Returns are raw (never clipped) sums over whole games; life losses end nothing h
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,14 @@ from playground.errors import UserError
 
 if TYPE_CHECKING:
     from agents.sb3_env import VectorSB3
+
+
+# Added to the seed of evaluations: their emulators' seeds are none of a training's.
+EVALUATION_SEEDS = 1_000_003
+
+
+class Stopped(Exception):
+    """An evaluation was given up because ``stop`` said so."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,7 @@ def evaluate(
     epsilon: float = 0.0,
     seed: int = 0,
     envs: int = 10,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
     """Play ``episodes`` whole games.
 
@@ -67,8 +77,13 @@ def evaluate(
 
     Args:
         epsilon: part of random actions, in [0, 1].
-        seed: of emulators and exploration.
+        seed: of emulators and exploration; a training of the same seed meets other emulators.
         envs: games played at once (at most ``episodes``).
+        stop: asked at every step whether to give up.
+
+    Raises:
+        Stopped: ``stop`` said so.
+        UserError: no episodes, or an agent of another game.
     """
     if episodes < 1:
         raise UserError("--episodes must be at least 1.")
@@ -81,9 +96,9 @@ def evaluate(
     if agent.preprocessing == "sb3":
         from agents.sb3_env import VectorSB3
 
-        vector = VectorSB3(agent.game, envs, protocol, seed=seed)
+        vector = VectorSB3(agent.game, envs, protocol, seed=seed + EVALUATION_SEEDS)
     else:
-        vector = VectorAtari(agent.game, envs, protocol, seed=seed)
+        vector = VectorAtari(agent.game, envs, protocol, seed=seed + EVALUATION_SEEDS)
     if agent.actions != vector.num_actions:
         vector.close()
         raise UserError(
@@ -96,6 +111,8 @@ def evaluate(
     observation = vector.reset()
     try:
         while any(len(r) < q for r, q in zip(returns, quota, strict=True)):
+            if stop():
+                raise Stopped
             action, _ = agent.predict(observation)
             explore = rng.random(envs) < epsilon
             action = np.where(explore, rng.integers(0, agent.actions, envs), action)

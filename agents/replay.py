@@ -31,6 +31,9 @@ TERMINAL = 1  # the return after this row's action is zero: game over, or a life
 FINAL = 2  # a final row: the last observation of an episode, nothing was done on it
 SPARE = 0.01  # extra rows for final frames: exact for episodes of 100 agent steps and more
 SEGMENT_BYTES = 15 * 2**20
+# Longest way from one checkpoint to the next, as a part of the ring. The files hold the ring of the
+# older checkpoint and all rows since, so at most 1 + 2/8 rings where two checkpoints are kept.
+CHECKPOINT_SPAN = 1 / 8
 
 
 class Batch(NamedTuple):
@@ -137,8 +140,9 @@ class Replay:
             )
         self.capacity = capacity
         rows = self.steps * num_envs
-        # One row more, never written: the zero frame before an episode's start.
-        self.frames = torch.empty(rows + 1, math.prod(frame_shape), dtype=torch.uint8)
+        # One row more, never written: the zero frame before an episode's start. NumPy's memory,
+        # as torch.empty fills all of it in deterministic mode.
+        self.frames = torch.from_numpy(np.empty((rows + 1, math.prod(frame_shape)), np.uint8))
         self.frames[rows].zero_()
         self.actions = np.zeros(rows, dtype=np.uint8)
         self.rewards = np.zeros(rows, dtype=np.float32)
@@ -275,9 +279,15 @@ class Replay:
         )
 
     def update_priorities(self, index: np.ndarray, error: np.ndarray) -> None:
-        """Set the priority of rows to ``|error|``; rows closed since they were drawn stay so."""
+        """Set the priority of rows to ``|error|``; rows closed since they were drawn stay so, and
+        an error that is not finite (of an update that was skipped) changes nothing.
+        """
         if self.tree is None:
             return
+        finite = np.isfinite(error)
+        if not finite.any():
+            return
+        index, error = index[finite], error[finite]
         priority = np.abs(error).astype(np.float64) + 1e-6
         self.max_priority = max(self.max_priority, float(priority.max()))
         still_open = self.tree.leaves[index] > 0
@@ -317,7 +327,8 @@ class ReplayFiles:
     """Keeps a replay on disk as append-only segments of at most 15 MiB.
 
     Full segments are written by a thread while training goes on (their rows are not overwritten
-    for a whole round of the ring), so a checkpoint has to wait for one short segment only.
+    for a whole round of the ring), so a checkpoint has to wait for one short segment only. How much
+    lies on disk depends on how far apart checkpoints are: ``checkpoint_due`` asks for one in time.
     """
 
     def __init__(self, replay: Replay, folder: Path) -> None:
@@ -326,7 +337,10 @@ class ReplayFiles:
         self.segment_steps = max(
             1, min(SEGMENT_BYTES // (row_bytes * replay.num_envs), replay.steps // 4)
         )
+        self.span = max(int(replay.steps * CHECKPOINT_SPAN), 4 * self.segment_steps)
         self.saved = 0  # vector steps on disk
+        self.flushed = 0  # those that the newest checkpoint needs
+        self.pruned = 0  # those removed since
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
@@ -353,15 +367,27 @@ class ReplayFiles:
             end = min(self.replay.written, self.saved + self.segment_steps)
             self._write(self.saved, end)
             self.saved = end
+        self.flushed = self.saved
+
+    @property
+    def checkpoint_due(self) -> bool:
+        """Whether so many rows came since the newest checkpoint that the files outgrow the ring."""
+        return self.replay.written - self.flushed >= self.span
 
     def prune(self, oldest_needed: int) -> None:
         """Remove the segments that end at or before vector step ``oldest_needed``."""
+        if oldest_needed <= self.pruned:
+            return
+        self.pruned = oldest_needed
         for _, end, path in self.segments():
             if end <= oldest_needed:
                 path.unlink()
 
     def load(self, written: int) -> None:
         """Fill the ring with the rows up to vector step ``written``; drop later segments."""
+        self._join()
+        for torn in self.folder.glob(".tmp-*"):  # of a process that was killed
+            torn.unlink()
         replay = self.replay
         needed = max(0, written - replay.steps)
         reached = needed
@@ -387,7 +413,7 @@ class ReplayFiles:
                 f"The replay in {self.folder} ends at vector step {reached} of {written}; go on "
                 "without it by --resume RUN --refill."
             )
-        self.saved = written
+        self.saved = self.flushed = written
 
     def _place(self, rows: dict[str, np.ndarray], first: int, end: int) -> None:
         replay, n = self.replay, self.replay.num_envs

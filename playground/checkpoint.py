@@ -63,6 +63,9 @@ def save(directory: Path, step: int, state: dict[str, Any], keep: int = 2) -> Pa
         shutil.rmtree(aside, ignore_errors=True)
     for path in [*directory.glob(".old-*"), *directory.glob(".tmp-*")]:
         shutil.rmtree(path, ignore_errors=True)
+    for path in _candidates(directory):
+        if int(path.name[-DIGITS:]) > step:  # torn, or a future that was gone back from
+            shutil.rmtree(path, ignore_errors=True)
     for path in _candidates(directory)[max(1, keep) :]:
         shutil.rmtree(path, ignore_errors=True)
     return final

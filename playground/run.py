@@ -117,6 +117,7 @@ class Run:
         self._lines: Any = None  # metrics.jsonl, opened at the first log
         self._board: Any = None  # TensorBoard's writer, False where it is not installed
         self._purge_step: int | None = None
+        self._lock: Any = None  # the file that says that this process trains the run
 
     @classmethod
     def create(
@@ -169,6 +170,30 @@ class Run:
         if not isinstance(settings, dict) or not {"task", "config"} <= settings.keys():
             raise UserError(f"{path / 'config.json'} is not a run's config.json.")
         return cls(path, settings)
+
+    def lock(self) -> None:
+        """Claim the run for this process, until `unlock` or its end, however it ends.
+
+        UserError while another process trains it.
+        """
+        if self._lock is not None:
+            return
+        with writing(self.path / ".lock"):
+            handle = open(self.path / ".lock", "a")  # noqa: SIM115
+        try:
+            _claim(handle)
+        except OSError:
+            handle.close()
+            raise UserError(
+                f"Another process is training {self.path}; end it before going on here."
+            ) from None
+        self._lock = handle
+
+    def unlock(self) -> None:
+        """Let others train the run."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def update(self, **settings: Any) -> None:
         """Add to the settings and write config.json."""
@@ -248,6 +273,18 @@ class Run:
         if self._board:
             self._board.close()
         self._lines = self._board = None
+
+
+def _claim(handle: Any) -> None:
+    """Lock a file for this process; OSError where another one has it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _plain(value: Any) -> Any:

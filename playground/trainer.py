@@ -1,8 +1,8 @@
 """The one loop: rounds of a task, logs, evaluations, checkpoints, time budget, signals.
 
 Built on Lightning Fabric (https://lightning.ai/docs/fabric); what one update is stands in
-`update`, where it runs in `device`. It never learns what a batch, an
-epoch or an environment is: a task is an `nn.Module` whose child modules are its models, with
+`update`, where it runs in `device`. It never learns what a batch, an epoch or
+an environment is: a task is an `nn.Module` whose child modules are its models, with
 
     optimizers: dict[str, Optimizer]
     unit: str, progress: int            what `steps` counts ("agent steps") and how many are done
@@ -15,14 +15,16 @@ epoch or an environment is: a task is an `nn.Module` whose child modules are its
 
 and, where it has them, `schedules: dict[str, LRScheduler]` (saved here, stepped by the task),
 `averaged: tuple[str, ...]` (the child modules under EMA, all by default), `rehearsal()` (a closure
-that gives a loss of typical size, for `precision auto`) and `attach(run)` (called once, before
-anything is loaded, for a task that keeps files of its own in the run).
+that gives a loss of typical size, for `precision auto`), `attach(run)` (called once, before
+anything is loaded, for a task that keeps files of its own in the run), `checkpoint_due: bool` (asks
+for a checkpoint) and `reseed(n)` (other random streams, after the n-th return from a divergence).
 
 Call `seed_everything` before building the task: its first weights are drawn there.
 """
 
 import contextlib
 import math
+import os
 import random
 import signal
 import sys
@@ -132,6 +134,7 @@ class Trainer:
         self.on_progress, self.say = on_progress, say
         device = set_up(config.device, config.threads, config.deterministic)
         lay_out(task, device, config.compile)
+        run.lock()
         if hasattr(task, "attach"):
             task.attach(run)
         self.precision = self._choose_precision(device)
@@ -142,6 +145,7 @@ class Trainer:
         self.updates = Updates(task, self.fabric, config.clip_norm, config.accumulate, config.ema)
         self._sums: dict[str, tuple[Any, int]] = {}  # of the step's figures since the last log
         self._rewinds = 0
+        self._hold_until = 0.0  # no saving before: the last attempt was refused
         self._stop: str | None = None
         self._began = self._logged_at = self._saved_at = time.monotonic()
         self._logged_progress = 0
@@ -161,7 +165,7 @@ class Trainer:
         self._began = self._logged_at = self._saved_at = time.monotonic()
         self._logged_progress = task.progress
         evaluated = saved = task.progress  # as it was at the last evaluation and save
-        with contextlib.closing(self.run), self._signals(), out_of_memory_said():
+        with self._run_ended(), self._signals(), out_of_memory_said():
             while (reason := self._reason()) is None:
                 before = task.progress
                 self._add(task.step(self))
@@ -172,14 +176,14 @@ class Trainer:
                 if (logging or self.updates.may_read) and self._diverging():
                     self._rewind()
                     continue
+                best = False
                 if due(config.evaluate_every, before, now):
-                    self._evaluate()
+                    best = self._evaluate()
                     evaluated = now
-                if due(config.checkpoint_every, before, now) or self._save_due():
+                # With a new best.safetensors its score: a kill must not leave one without the other
+                if best or due(config.checkpoint_every, before, now) or self._save_due():
                     self.save()
                     saved = now
-            if reason == "interrupted":
-                self.say("Interrupted: saving.")
             if reason in ("steps", "hours") and evaluated != task.progress:
                 self._evaluate()
                 saved = -1
@@ -190,6 +194,11 @@ class Trainer:
     def stop(self) -> None:
         """End `fit` after this round (for tasks that know when they are done)."""
         self._stop = "stopped"
+
+    @property
+    def stopping(self) -> bool:
+        """Whether `fit` is to end: a long evaluation gives up then, by returning no score."""
+        return self._stop is not None
 
     def minimize(self, loss_fn: Callable[[], Tensor], optimizer: Optimizer) -> Tensor:
         """One update of `optimizer`'s parameters towards a smaller `loss_fn()`; the loss, detached.
@@ -206,6 +215,7 @@ class Trainer:
         self._saved_at = time.monotonic()
         if self.updates.bad_run:
             self.say("Not saved: the last update was not finite. The checkpoint before stands.")
+            self._hold_until = self._saved_at + self.config.log_seconds
             return None
         task = self.task
         state = {
@@ -268,9 +278,11 @@ class Trainer:
             f"checkpoint at {step} {self.task.unit}."
         )
         seed_everything(self.config.seed + 1 + 1000 * self._rewinds)
+        if hasattr(self.task, "reseed"):
+            self.task.reseed(self._rewinds)
 
-    def _evaluate(self) -> None:
-        """Score the averaged models in eval mode; export them when they are the best so far.
+    def _evaluate(self) -> bool:
+        """Score the averaged models in eval mode; export them, and say so, when they are the best.
 
         Generators and modes are put back, so that evaluating never changes the training.
         """
@@ -279,17 +291,22 @@ class Trainer:
         self.task.eval()
         with self.updates.averaged():
             figures = self.task.evaluate(self)
-            self.score = float(figures["score"])
-            if math.isfinite(self.score) and (self.best is None or self.score > self.best):
-                self.best = self.score
+            score = float(figures.get("score", math.nan))
+            best = math.isfinite(score) and (self.best is None or score > self.best)
+            if best:
+                self.best = score
                 with atomic_path(self.run.path / "best.safetensors") as aside:
                     self.task.export(aside)
         checkpoint.set_rng_state(rng)
         for module, training in modes:
             module.training = training
+        if "score" not in figures:  # given up, as the training is to end
+            return False
+        self.score = score
         self.run.log(progress, **{f"evaluate/{key}": value for key, value in figures.items()})
         if self.on_progress:
             self.on_progress({"progress": progress, "best": self.best, **figures})
+        return best
 
     def _add(self, figures: dict[str, Any]) -> None:
         """Sum a round's figures where they are, without reading them."""
@@ -324,8 +341,9 @@ class Trainer:
         return time.monotonic() - self._logged_at >= self.config.log_seconds
 
     def _save_due(self) -> bool:
-        minutes = self.config.checkpoint_minutes
-        return minutes is not None and time.monotonic() - self._saved_at >= minutes * 60
+        now, minutes = time.monotonic(), self.config.checkpoint_minutes
+        asked = getattr(self.task, "checkpoint_due", False) and now >= self._hold_until
+        return asked or (minutes is not None and now - self._saved_at >= minutes * 60)
 
     def _reason(self) -> str | None:
         """Why to stop now, if at all."""
@@ -337,8 +355,16 @@ class Trainer:
         return self._stop
 
     @contextlib.contextmanager
+    def _run_ended(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self.run.close()
+            self.run.unlock()
+
+    @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """While it lasts, the first SIGINT or SIGTERM asks `fit` to end, the second breaks in."""
+        """While it lasts, the first SIGINT, SIGTERM or SIGHUP ends `fit`, a second breaks in."""
         if threading.current_thread() is not threading.main_thread():
             yield  # Python delivers signals to the main thread only
             return
@@ -347,8 +373,12 @@ class Trainer:
             if self._stop == "interrupted":
                 raise KeyboardInterrupt
             self._stop = "interrupted"
+            # Not `say`: a signal may come in the midst of a print, which cannot be entered twice.
+            os.write(2, b"\nInterrupted: saving after this round; once more breaks off.\n")
 
-        before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+        names = ("SIGINT", "SIGTERM", "SIGHUP")  # the last when a terminal closes; not on Windows
+        numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+        before = {number: signal.signal(number, handle) for number in numbers}
         try:
             yield
         finally:
@@ -361,8 +391,9 @@ class Trainer:
         if self.config.deterministic:
             name, reason = "fp32", "deterministic mode"
         elif name == "auto":
-            if "precision" in self.run.settings:
-                return self.run.settings["precision"]["precision"]
+            kept = self.run.settings.get("precision")
+            if kept is not None and kept["device"] == device_name(device.type):
+                return kept["precision"]
             name, reason = measured_precision(self.task, device)
         if name == "fp16" and device.type == "cpu":
             raise UserError("fp16 needs a GPU; on a CPU use --precision bf16, fp32 or auto.")

@@ -49,8 +49,9 @@ class Updates:
                     self.ema[name] = parameter.detach().clone()
         self.groups = {id(o): self._group(o) for o in task.optimizers.values()}
         self.scaler = getattr(fabric.strategy.precision, "scaler", None)  # of fp16
-        # Reading a number off a GPU waits for it; there `bad_run` and `skipped` are tensors.
-        self.may_read = fabric.device.type == "cpu"
+        # Reading a number off a GPU waits for it; there `bad_run` and `skipped` are tensors. On
+        # Apple's it must be read: their fused optimizers ignore `found_inf` (torch 2.13).
+        self.may_read = fabric.device.type != "cuda"
         self.bad_run: Any = 0  # non-finite updates in a row, up to now
         self.skipped: Any = 0  # in all
 

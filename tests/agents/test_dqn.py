@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,14 @@ class Catch:
         return Step(self.stack.copy(), reward, self.ended.copy(), none, none, lives, reset)
 
     def state(self) -> dict[str, Any]:
-        return {}
+        arrays = {name: getattr(self, name).copy() for name in ("stack", "ball", "paddle", "ended")}
+        return {"rng": self.rng.bit_generator.state, **arrays}
+
+    def load_state(self, state: dict[str, Any]) -> np.ndarray:
+        for name in ("stack", "ball", "paddle", "ended"):
+            setattr(self, name, np.array(state[name]))
+        self.rng.bit_generator.state = state["rng"]
+        return self.stack.copy()
 
     def close(self) -> None: ...
 
@@ -113,10 +121,17 @@ def test_a_tiny_pixel_game_is_learned(
     seed_everything(0)
     task = DQN(config)
     run = Run.create(tmp_path, "dqn", None, {})
-    settings = TrainerConfig(steps=6000, precision="fp32", checkpoint_minutes=None)
+    settings = TrainerConfig(steps=6000, precision="fp32", threads=1, checkpoint_minutes=None)
     task.evaluate = lambda trainer: {"score": 0.0}  # type: ignore[method-assign]
     Trainer(settings, task, run).fit()
     assert np.mean(list(task.finished)[-60:]) > 0.7  # chance is about -0.6
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    """Deterministic mode holds for a whole process."""
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 SMALL = replace(
@@ -125,9 +140,20 @@ SMALL = replace(
 )  # fmt: skip
 
 
-def _train(folder: Path, steps: int, resume: Run | None = None, refill: bool = False) -> DQN:
+def _train(
+    folder: Path, steps: int, resume: Run | None = None, refill: bool = False, stop: int = 10**9
+) -> DQN:
+    """Train until `steps`, or be stopped in the middle at `stop`; both save."""
+
+    class Stopped(DQN):
+        def step(self, trainer: Trainer) -> dict[str, Any]:
+            metrics = super().step(trainer)
+            if self.progress >= stop:
+                trainer.stop()
+            return metrics
+
     seed_everything(7)
-    task = DQN(SMALL, seed=7)
+    task = Stopped(SMALL, seed=7)
     task.refill = refill
     run = resume or Run.create(folder, "dqn", "run", {})
     settings = TrainerConfig(
@@ -146,7 +172,7 @@ def _train(folder: Path, steps: int, resume: Run | None = None, refill: bool = F
 def test_resume_is_exact_with_a_wrapped_replay(tmp_path: Path) -> None:
     """Sticky actions, priorities, lives, several environments: every bit as if never stopped."""
     whole = _train(tmp_path / "a", 600)
-    _train(tmp_path / "b", 390)
+    _train(tmp_path / "b", 600, stop=390)
     again = _train(tmp_path / "b", 600, Run.open(tmp_path / "b" / "dqn" / "run"))
     assert again.replay.written > again.replay.steps  # wrapped
     for (key, a), b in zip(whole.state_dict().items(), again.state_dict().values(), strict=True):
@@ -157,13 +183,54 @@ def test_resume_is_exact_with_a_wrapped_replay(tmp_path: Path) -> None:
     np.testing.assert_array_equal(whole.replay.tree.nodes, again.replay.tree.nodes)
     assert list(whole.finished) == list(again.finished)
     lines = [
-        [{k: v for k, v in line.items() if k not in ("time", "rate", "eta")} for line in
+        [{k: v for k, v in line.items() if k not in ("time", "per_second")} for line in
          Run.open(tmp_path / name / "dqn" / "run").metrics()]
         for name in "ab"
     ]  # fmt: skip
-    assert len(lines[0]) > 5
-    assert [line["step"] for line in lines[0]] == [line["step"] for line in lines[1]]
-    assert [line.get("loss") for line in lines[0]] == [line.get("loss") for line in lines[1]]
+    assert len(lines[0]) > 15
+    assert lines[0] == lines[1]
+
+
+def test_files_stay_near_the_rings_size_and_serve_both_checkpoints(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(agents.dqn, "VectorAtari", Catch)
+    most = 0
+
+    class Watched(DQN):
+        def attach(self, run: Run) -> None:
+            super().attach(run)
+            assert self.files is not None
+            self.files.segment_steps = 6
+            self.files.span = self.replay.steps // 8
+
+        def step(self, trainer: Trainer) -> dict[str, Any]:
+            nonlocal most
+            metrics = super().step(trainer)
+            assert self.files is not None
+            most = max(most, sum(end - first for first, end, _ in self.files.segments()))
+            return metrics
+
+    config = replace(SMALL, envs=2, replay_capacity=300, warmup=10**9)
+    run = Run.create(tmp_path, "dqn", "run", {})
+    settings = TrainerConfig(steps=1200, precision="fp32", threads=1, checkpoint_minutes=None)
+    task = Watched(config)
+    task.evaluate = lambda trainer: {"score": 0.0}  # type: ignore[method-assign]
+    Trainer(settings, task, run).fit()
+    assert task.replay.steps <= most <= 1.3 * task.replay.steps
+    checkpoints = sorted(run.checkpoints.glob("step_*"))
+    assert len(checkpoints) == 2  # though none was asked for
+    (checkpoints[1] / "manifest.json").unlink()
+    messages: list[str] = []
+    again = Watched(config)
+    resumed = Trainer(settings, again, Run.open(run.path), say=messages.append).resume()
+    assert f"{resumed:012d}" == checkpoints[0].name.removeprefix("step_")
+    assert "damaged" in messages[0]
+    steps, written = task.replay.steps, again.replay.written
+    kept = np.arange(task.replay.written - steps, written) % steps  # in both rings
+    rows = (kept[:, None] * 2 + np.arange(2)).reshape(-1)
+    np.testing.assert_array_equal(again.replay.frames[rows], task.replay.frames[rows])
+    assert min(first for first, _, _ in again.files.segments()) <= written - steps  # type: ignore[union-attr]
 
 
 def test_refill_goes_on_from_the_small_files(tmp_path: Path) -> None:

@@ -180,3 +180,14 @@ def test_random_generators(tmp_path: Path) -> None:
     expected = [draw() for _ in range(3)]
     checkpoint.set_rng_state(checkpoint.load(tmp_path)[1]["rng"])
     assert [draw() for _ in range(3)] == expected
+
+
+def test_an_abandoned_future_does_not_outlive_a_new_checkpoint(tmp_path: Path) -> None:
+    for step in (100, 200, 300):
+        checkpoint.save(tmp_path, step, {"at": step})
+    (tmp_path / "step_000000000300" / "manifest.json").unlink()  # torn: training goes on from 200
+    assert checkpoint.load(tmp_path, lambda text: None)[0] == 200
+    checkpoint.save(tmp_path, 250, {"at": 250})
+    assert sorted(path.name[-3:] for path in tmp_path.iterdir()) == ["200", "250"]
+    checkpoint.save(tmp_path, 260, {"at": 260}, keep=1)
+    assert checkpoint.load(tmp_path)[1] == {"at": 260}

@@ -104,3 +104,15 @@ def test_a_full_disk_as_safetensors_tells_it(tmp_path: Path) -> None:
     with pytest.raises(SafetensorError), atomic_path(tmp_path / "w"):
         raise SafetensorError("a programmer's mistake")
     assert os.listdir(tmp_path) == []
+
+
+def test_only_one_process_trains_a_run(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "toy", "run", {})
+    run.lock()
+    run.lock()  # it has it already
+    other = Run.open(run.path)
+    with pytest.raises(UserError, match="Another process is training"):
+        other.lock()
+    run.unlock()
+    other.lock()
+    other.unlock()

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from playground import checkpoint, device
 from playground.errors import UserError
-from playground.run import Run
+from playground.run import Run, device_name
 from playground.trainer import Outcome, Trainer, TrainerConfig, due, seed_everything
 
 EXACT: dict[str, Any] = {
@@ -331,8 +331,13 @@ def test_rehearsal_leaves_no_trace_and_is_kept(
     assert torch.equal(torch.get_rng_state(), rng)
     assert all(p.grad is None for p in task.parameters())
     run = Run.create(tmp_path, "gan", None, {})
-    run.update(precision={"precision": "bf16", "reason": "measured elsewhere", "device": "x"})
+    here = {"precision": "bf16", "reason": "measured", "device": device_name("cpu")}
+    run.update(precision=here)
     assert trainer_of(TinyGan(), run, precision="auto").precision == "bf16"
+    run.unlock()
+    run.update(precision=here | {"device": "another machine", "precision": "fp16"})
+    trainer_of(TinyGan(), run, precision="auto")  # measured anew: fp16 would be refused here
+    assert run.settings["precision"]["device"] == device_name("cpu")
     exact = trainer_of(TinyGan(), run, precision="auto", deterministic=True)
     assert exact.precision == "fp32"
 
@@ -434,7 +439,8 @@ def test_a_torn_checkpoint_falls_back_with_a_message(tmp_path: Path) -> None:
     shard.write_bytes(shard.read_bytes()[:100])
     said: list[str] = []
     again = Trainer(TrainerConfig(**EXACT, steps=14), TinyGan(), first.run, say=said.append)
-    assert again.resume() == 7
+    before = min(first.run.checkpoints.iterdir())
+    assert before.name.endswith(f"{again.resume():012d}") and before != newest
     assert newest.name in said[0]
     again.fit()
     assert equal(again.task.state_dict(), first.task.state_dict())

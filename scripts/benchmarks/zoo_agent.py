@@ -1,0 +1,193 @@
+"""Take a run's best agent into the zoo, score it on fresh games, and write its card.
+
+    python scripts/benchmarks/zoo_agent.py RUN NAME [--command "..."] [--zoo DIR]
+
+Writes into agents/zoo/: NAME.safetensors (fp16), NAME.json (the card: how it was trained, on what,
+how long, its learning curve, its scores) and README.md (a table of all cards). The scores are of 30
+whole games under each of the protocols machado and sb3, on emulator seeds that no training and no
+evaluation of a training draws; the exploration is the run's own --eval-epsilon unless given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from agents.agent import ZOO, Agent, read_weights
+from agents.atari import FRAMES_PER_STEP, PROTOCOLS, protocol
+from agents.dqn import PRESETS, TRAINERS, DQNConfig
+from agents.evaluation import evaluate
+from playground.config import from_json, to_json
+from playground.errors import UserError
+from playground.run import Run, atomic_path, read_json, write_json
+from playground.trainer import TrainerConfig
+
+LARGEST_BYTES = 4_000_000
+SCORES = ("machado", "sb3")
+# Far from the seeds of trainings (small) and of their evaluations (1,000,003 more).
+FRESH_SEED = 1_000_000_007
+PAUSE_SECONDS = 1800  # two log lines further apart belong to different sittings
+
+README = """# The agents that ship
+
+Watch one with `python scripts/play.py watch NAME`, score it with
+`python scripts/play.py evaluate zoo:NAME`. Each has a card beside it, `NAME.json`: settings,
+commit, learning curve, every return of its scores. Scores are means over whole games on seeds that
+training never used, with their 95 % interval (Student's t), under two protocols: `machado` (sticky
+actions 0.25, no no-ops) and `sb3` (no sticky actions, up to 30 no-ops). Frames are emulator frames,
+4 for each agent step; frames and minutes are those until this agent, the best evaluation's.
+
+This file is written by `scripts/benchmarks/zoo_agent.py`.
+
+"""
+
+
+def main() -> int:
+    """Add one agent."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="run directory of a DQN training")
+    parser.add_argument("name", help="of the agent, for example pong")
+    parser.add_argument("--command", help="training command, if not as the run's settings tell it")
+    parser.add_argument("--episodes", type=int, default=30, help="games a protocol (default 30)")
+    parser.add_argument("--epsilon", type=float, help="exploration (default: --eval-epsilon's)")
+    parser.add_argument("--zoo", type=Path, default=ZOO, help="folder (default agents/zoo)")
+    args = parser.parse_args()
+    try:
+        add(args)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def add(args: argparse.Namespace) -> None:
+    """Weights, card, table; nothing is written before all is known."""
+    run = Run.open(args.run)
+    if run.task != "dqn":
+        raise UserError(f"{run.path} is a run of {run.task}, not of dqn.")
+    if args.episodes < 2:
+        raise UserError("--episodes must be at least 2: one game has no interval.")
+    if not (run.path / "best.safetensors").exists():
+        raise UserError(f"{run.path} has no best.safetensors: it was never evaluated.")
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "agent.safetensors"
+        read_weights(run.path / "best.safetensors").save(weights)
+        content = weights.read_bytes()
+        if len(content) > LARGEST_BYTES:
+            raise UserError(
+                f"This agent takes {len(content):,} bytes, more than the {LARGEST_BYTES:,} that "
+                "the zoo allows; train with a smaller --width or --hidden."
+            )
+        agent = read_weights(weights)  # as it ships: fp16
+    card = make_card(run, agent, args.command)
+    epsilon = card["settings"]["eval_epsilon"] if args.epsilon is None else args.epsilon
+    seed = FRESH_SEED + run.settings["trainer"]["seed"]
+    for rules in SCORES:
+        result = evaluate(
+            agent, protocol=protocol(rules), episodes=args.episodes, epsilon=epsilon, seed=seed
+        )
+        card["scores"][rules] = result.to_json()
+        print(f"{args.name}, {rules}: {score(card, rules)}, epsilon {epsilon:g}", flush=True)
+    with atomic_path(args.zoo / f"{args.name}.safetensors") as aside:
+        aside.write_bytes(content)
+    write_json(args.zoo / f"{args.name}.json", card)
+    write_table(args.zoo)
+
+
+def make_card(run: Run, agent: Agent, command: str | None) -> dict[str, Any]:
+    """All but the scores. UserError where the log knows nothing of this agent."""
+    config = from_json(DQNConfig, run.settings["config"])
+    settings = from_json(TrainerConfig, run.settings["trainer"])
+    curve, total = learning_curve(run)
+    steps = agent.card["trained_agent_steps"]
+    minutes = [point[1] for point in curve if point[0] == steps]
+    if not minutes:
+        raise UserError(
+            f"{run.path / 'best.safetensors'} is of {steps:,} agent steps, but metrics.jsonl has "
+            "no evaluation there; go on with the run until it has evaluated again."
+        )
+    chosen = run.settings["precision"]
+    return {
+        "game": agent.game,
+        "command": command or reconstruct(run, config, settings),
+        "commit": run.settings["commit"],
+        "settings": asdict(config),
+        "protocol": asdict(PROTOCOLS[config.protocol]),
+        "agent_steps": steps,
+        "frames": steps * FRAMES_PER_STEP,
+        "minutes": minutes[-1],
+        "minutes_total": total,
+        "hardware": f"{chosen['device']}, {settings.threads or 'all'} thread(s)",
+        "precision": chosen["precision"],
+        "versions": run.settings["versions"],
+        "curve": curve,
+        "scores": {},
+    }
+
+
+def learning_curve(run: Run) -> tuple[list[list[float]], float]:
+    """([[agent steps, minutes, mean return, low, high], ...], minutes in all).
+
+    The clock starts with the first log line, and stands still while nobody trained.
+    """
+    curve: list[list[float]] = []
+    seconds, before = 0.0, None
+    for line in run.metrics():
+        if before is not None and 0 < line["time"] - before < PAUSE_SECONDS:
+            seconds += line["time"] - before
+        before = line["time"]
+        if "evaluate/score" in line:
+            figures = [line[f"evaluate/{name}"] for name in ("score", "low", "high")]
+            curve.append([line["step"], round(seconds / 60, 1), *figures])
+    return curve, round(seconds / 60, 1)
+
+
+def reconstruct(run: Run, config: DQNConfig, settings: TrainerConfig) -> str:
+    """The command line that trains it again: preset, and what was set otherwise."""
+    preset = run.settings["preset"]
+    words = ["python scripts/play.py train dqn", f"--preset {preset}", f"--game {config.game}"]
+    if run.settings["engine"] != "ours":
+        words.append(f"--engine {run.settings['engine']}")
+    words.append(f"--seed {settings.seed}")
+    usual = {**to_json(PRESETS[preset]), **to_json(TrainerConfig(**TRAINERS[preset]))}
+    given = {**to_json(config), **to_json(settings)}
+    for name, value in given.items():
+        if value == usual[name] or name in ("game", "seed"):
+            continue
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words.append(f"--{flag} {'none' if value is None else value}")
+    return " ".join(words)
+
+
+def score(card: dict[str, Any], rules: str) -> str:
+    """A mean with its interval, as text."""
+    result = card["scores"][rules]
+    low, high = result["interval"]
+    return f"{result['mean']:.1f} ({low:.1f} to {high:.1f})"
+
+
+def write_table(zoo: Path) -> None:
+    """README.md: a row for each card."""
+    columns = ["name", "game", *SCORES, "ε", "frames", "minutes", "trained by"]
+    rows = [columns, ["---"] * len(columns)]
+    for path in sorted(zoo.glob("*.json")):
+        card = read_json(path)
+        rows.append([
+            path.stem, card["game"], *(score(card, rules) for rules in SCORES),
+            f"{card['scores'][SCORES[0]]['epsilon']:g}", f"{card['frames']:,}",
+            f"{card['minutes']:.0f}", f"`{card['command']}`",
+        ])  # fmt: skip
+    table = "".join("| " + " | ".join(row) + " |\n" for row in rows)
+    with atomic_path(zoo / "README.md") as aside:
+        aside.write_text(README + table, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

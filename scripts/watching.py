@@ -1,0 +1,360 @@
+"""Watching an agent: in a window with keys, or onto a film. The verb ``watch`` of ``play.py``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+import agents
+from agents.atari import FRAMES_PER_SECOND, action_names, resolve
+from agents.overlay import overlay
+from agents.screen import watch
+from playground import window
+from playground.errors import UserError
+from playground.frames import Filter, Frame, pump
+from playground.media import VideoWriter
+
+RECORDINGS = Path("recordings")  # of films that nobody named
+FILM_SECONDS = 60.0  # of a film that nobody asked for
+
+Stopped = Callable[[], bool]
+
+
+def load_agent(source: str, game: str | None) -> agents.Agent:
+    """The agent, its game known. `game` is for files that do not name theirs.
+
+    UserError where it is not known, or is another one than the agent was trained on.
+    """
+    agent = agents.load(source)
+    if agent.game is None and game is None:
+        raise UserError(f"{source} does not say which game it plays: add --game NAME.")
+    wanted = resolve(game or str(agent.game))
+    if agent.game not in (None, wanted):
+        raise UserError(f"{source} plays {agent.game}, not {wanted}.")
+    if agent.actions != len(action_names(wanted)):
+        raise UserError(
+            f"{source} has {agent.actions} actions and {wanted} has {len(action_names(wanted))}: "
+            "it was trained on another game."
+        )
+    agent.game = wanted
+    return agent
+
+
+def run_watch(args: argparse.Namespace) -> None:
+    """Play in a window, or onto a film where one is asked for or there is no display."""
+    torch.set_num_threads(1)  # for one observation at a time; a training beside it needs the others
+    source, agent = _chosen(args)
+    if args.record:
+        _record(args, agent, Path(args.record))
+        return
+    try:
+        with _window(args, agent) as screen:
+            if args.follow and hasattr(os, "nice"):  # not on Windows
+                os.nice(15)  # the training shall hardly notice
+            _show(args, agent, source, screen)
+    except _NoDisplay as error:
+        if args.window or args.follow:  # a window or nothing
+            raise UserError(str(error)) from None
+        print("There is no display: recording a film instead (Ctrl-C ends it).", flush=True)
+        args.seconds = args.seconds or (None if args.episodes else FILM_SECONDS)
+        _record(args, agent, RECORDINGS / f"{agent.game}.mp4")
+
+
+def _chosen(args: argparse.Namespace) -> tuple[str, agents.Agent]:
+    """What to watch, by name, and as an agent."""
+    game = args.named_game or args.game
+    if args.named_game and args.game and resolve(args.named_game) != resolve(args.game):
+        raise UserError(f"Two games are named, {args.game} and {args.named_game}; leave one out.")
+    if args.follow:
+        if args.record or not (Path(args.agent or "") / "config.json").is_file():
+            raise UserError("--follow is for a window, with --agent RUN of a training.")
+        _wait_for(_newest(args.agent))
+        return args.agent, load_agent(str(_newest(args.agent)), game)
+    if args.agent is None and game is not None and resolve(game) not in agents.zoo():
+        raise UserError(
+            f"The zoo has no agent for {resolve(game)}. Train one (python scripts/play.py train "
+            f"dqn --game {resolve(game)}), or watch zoo:{', zoo:'.join(agents.zoo())}."
+        )
+    source = args.agent or f"zoo:{resolve(game or 'pong')}"
+    return source, load_agent(source, game)
+
+
+def _newest(run: str) -> Path:
+    return Path(run) / "last.safetensors"
+
+
+def _wait_for(path: Path) -> None:
+    if not path.exists():
+        print(f"Waiting for the training's first agent, {path}.", flush=True)
+    while not path.exists():
+        time.sleep(0.5)
+
+
+def _frames(args: argparse.Namespace, agent: agents.Agent, **more: Any) -> Iterator[Frame]:
+    options = {"protocol": args.protocol, "seed": args.seed, "epsilon": args.epsilon}
+    return watch(agent, agent.game, **{**options, **more})
+
+
+def _panel(agent: agents.Agent) -> Filter:
+    assert agent.game is not None
+    return overlay(agent.game, action_names(agent.game))
+
+
+@contextlib.contextmanager
+def _stopping(then: Callable[[], None] = lambda: None) -> Iterator[Stopped]:
+    """Whether Ctrl-C or SIGTERM came: they let the frame in hand be finished, a second one does
+    not. Afterwards, KeyboardInterrupt where one came. `then` is called at once.
+    """
+    asked = threading.Event()
+
+    def handle(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        then()
+
+    # Python delivers signals to the main thread only.
+    main = threading.current_thread() is threading.main_thread()
+    signals = [signal.SIGINT, signal.SIGTERM] if main else []
+    before = {number: signal.signal(number, handle) for number in signals}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if asked.is_set():
+        raise KeyboardInterrupt
+
+
+# Films.
+
+
+def _record(args: argparse.Namespace, agent: agents.Agent, path: Path) -> None:
+    """One game, or as many --episodes or --seconds as asked for; then where the film is."""
+    episodes = args.episodes or (None if args.seconds else 1)
+    length = args.seconds and round(args.seconds * FRAMES_PER_SECOND)
+    returns: dict[int, float] = {}
+    back = "\r" if sys.stdout.isatty() else ""
+    with _stopping() as stopped:
+        with VideoWriter(path, fps=FRAMES_PER_SECOND, scale=args.scale) as film:
+
+            def note(frame: Frame) -> Frame:
+                returns[frame.facts["episode"]] = frame.facts["return"]
+                if back and film.frames % FRAMES_PER_SECOND == 0:
+                    print(f"{back}{film.frames // FRAMES_PER_SECOND} s ", end="", flush=True)
+                return frame
+
+            def going() -> Iterator[Frame]:
+                for frame in _frames(args, agent, episodes=episodes):
+                    if stopped() or film.frames == length:
+                        return
+                    yield frame
+
+            pump(going(), [note, *([_panel(agent)] if args.overlay else [])], [film])
+        if film.frames:
+            scores = ", ".join(f"{score:g}" for score in returns.values())
+            scores += " so far" if stopped() or film.frames == length else ""
+            seconds = film.frames / FRAMES_PER_SECOND
+            print(f"{back}{path}: {seconds:.1f} s of {agent.game}, return {scores}.", flush=True)
+
+
+class Recorder:
+    """A sink that records while it is on; a new film begins where the picture's size changes."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say  # of the window's help line
+        self.name = ""  # films are called after the game
+        self._on = False
+        self._film: VideoWriter | None = None
+        self._shape: tuple[int, ...] = ()
+
+    def toggle(self) -> None:
+        """Begin to record, or end it."""
+        self.close()
+        self._on = not self._on
+        self.say("recording" if self._on else "")
+
+    def write(self, frame: Frame) -> None:
+        if not self._on:
+            return
+        try:
+            if self._film is None or frame.pixels.shape != self._shape:
+                self.close()
+                self._film = VideoWriter(self._free_path(), fps=FRAMES_PER_SECOND)
+                self._shape = frame.pixels.shape
+            self._film.write(frame)
+        except UserError as error:  # the game need not end with it
+            print(error, file=sys.stderr, flush=True)
+            if self._film is not None:
+                self._film.discard()
+            self._film, self._on = None, False
+            self.say("cannot record")
+
+    def close(self) -> None:
+        """Finish the film, if there is one, and say where it is."""
+        film, self._film = self._film, None
+        if film is not None:
+            film.close()
+            print(f"Recorded {film.path}.", flush=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _free_path(self) -> Path:
+        stem = f"{self.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        names = chain([stem], (f"{stem}-{i}" for i in range(2, 1000)))
+        return next(p for p in (RECORDINGS / f"{n}.mp4" for n in names) if not p.exists())
+
+
+# The window.
+
+
+class _NoDisplay(Exception):
+    """No window could be opened; the message says why, for the user."""
+
+
+@contextlib.contextmanager
+def _window(args: argparse.Namespace, agent: agents.Agent) -> Iterator[window.Window]:
+    """A window that has proved to work: some displays fail only when a picture is shown."""
+    first = next(_frames(args, agent))
+    try:
+        screen = window.Window("playground", fps=FRAMES_PER_SECOND, scale=args.scale)
+    except UserError as error:
+        raise _NoDisplay(str(error)) from None
+    with screen:
+        try:
+            screen.write(_panel(agent)(first))
+        except UserError as error:
+            raise _NoDisplay(str(error)) from None
+        yield screen
+
+
+def _show(
+    args: argparse.Namespace, agent: agents.Agent, source: str, screen: window.Window
+) -> None:
+    """Games in the window until the user has seen enough, or --episodes or --seconds are over."""
+    circle = [source, *(f"zoo:{name}" for name in agents.zoo() if f"zoo:{name}" != source)]
+    player = Player(screen, args.overlay, args.seconds)
+    place, seed, own = 0, args.seed, agent
+
+    def unpause() -> None:
+        screen.paused = False
+
+    with _stopping(unpause) as stopped, player.recorder:
+        while True:
+            follow = _newest(source) if args.follow and place == 0 else None
+            stream = _frames(args, agent, seed=seed, episodes=args.episodes, control=player.control)
+            if player.play(stream, agent, circle[place], stopped, follow) != "next":
+                return
+            place, seed = (place + 1) % len(circle), seed + 1
+            agent = own if place == 0 else load_agent(circle[place], None)
+
+
+class Player:
+    """What the window's keys do to the game: panel, recording, human takeover, next, quit."""
+
+    def __init__(self, screen: window.Window, show_panel: bool, seconds: float | None) -> None:
+        self.window, self.show_panel = screen, show_panel
+        self.recorder = Recorder(self._say)
+        self.frames_left = None if seconds is None else round(seconds * FRAMES_PER_SECOND)
+        self.held: frozenset[str] = frozenset()  # since the agent's last step
+        self.asked = ""  # "next" or "quit"
+        self.names: tuple[str, ...] = ()
+        self.panel: Filter = lambda frame: frame
+
+    def play(
+        self,
+        stream: Iterator[Frame],
+        agent: agents.Agent,
+        source: str,
+        stopped: Stopped,
+        follow: Path | None,
+    ) -> str:
+        """Show a game to its end; why it ended: "next", "quit" or "over".
+
+        `follow` is a weights file: whenever it is written anew, its network takes over.
+        """
+        assert agent.game is not None
+        self.recorder.name, self.names = agent.game, action_names(agent.game)
+        self.panel, self.asked = _panel(agent), ""
+        self._entitle(agent, source)
+
+        def going() -> Iterator[Frame]:
+            seen = 0
+            for number, frame in enumerate(stream):
+                if self.asked or stopped() or self.frames_left == 0:
+                    return
+                if self.frames_left is not None:
+                    self.frames_left -= 1
+                if follow and number % FRAMES_PER_SECOND == 0 and follow.exists():
+                    newest = follow.stat().st_mtime_ns
+                    if newest != seen:
+                        seen, loaded = newest, agents.load(follow)
+                        agent.network, agent.card = loaded.network, loaded.card
+                        self._entitle(agent, source)
+                yield frame
+
+        pump(going(), [self._filter], [self.recorder, self.window])
+        self._read_keys()
+        return self.asked or "over"
+
+    def control(self) -> int | None:
+        """The action of the human who has taken over, else None; asked once an agent step."""
+        held, self.held = self.held, frozenset()
+        return joystick(held, self.names) if self.window.human else None
+
+    def _entitle(self, agent: agents.Agent, source: str) -> None:
+        steps = agent.card.get("trained_agent_steps")
+        trained = f" ({steps:,} agent steps)" if isinstance(steps, int) else ""
+        self.window.title = f"{agent.game}: {source}{trained}"
+
+    def _say(self, text: str) -> None:
+        self.window.status = text
+
+    def _filter(self, frame: Frame) -> Frame:
+        self._read_keys()
+        return self.panel(frame) if self.show_panel else frame
+
+    def _read_keys(self) -> None:
+        keys = self.window.poll()
+        self.held |= keys.held
+        if "overlay" in keys.pressed:
+            self.show_panel = not self.show_panel
+        if "record" in keys.pressed:
+            self.recorder.toggle()
+        for command in ("next", "quit"):
+            if command in keys.pressed:
+                self.asked = command
+
+
+def joystick(held: frozenset[str], action_names: tuple[str, ...]) -> int:
+    """The action nearest to the keys held (up, down, left, right, fire), by its index.
+
+    Games without up and down take them for right and left: Pong's RIGHT moves its paddle up.
+    """
+    vertical = {(True, False): "UP", (False, True): "DOWN"}.get(("up" in held, "down" in held), "")
+    sideways = ("right" in held, "left" in held)
+    horizontal = {(True, False): "RIGHT", (False, True): "LEFT"}.get(sideways, "")
+    if vertical and not {"UP", "DOWN"} & set(action_names):
+        horizontal = horizontal or {"UP": "RIGHT", "DOWN": "LEFT"}[vertical]
+        vertical = ""
+    fire = "FIRE" if "fire" in held else ""
+    moves = (vertical + horizontal, vertical, horizontal)
+    for name in (*(move + fire for move in moves), *moves, "NOOP"):
+        if name in action_names:
+            return action_names.index(name)
+    return 0

@@ -1,0 +1,469 @@
+"""Each verb as a door: a few frames or updates; each kind of bad input: one sentence, status 2."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+import agents
+from agents.agent import Agent, QNetwork
+from agents.atari import action_names
+from agents.screen import watch
+from playground.errors import UserError
+from playground.frames import Frame
+from playground.media import read_video
+from playground.window import Commands
+from scripts import play, watching
+from scripts.play import main
+from scripts.watching import Player, joystick
+
+SCRIPT = Path(play.__file__)
+GAME = "entombed"  # its games are short: some 270 agent steps, whatever one does
+SMALL = (
+    f"--game {GAME} --envs 2 --warmup 40 --replay-capacity 300 --batch-size 8 --width 0.25 "
+    "--hidden 16 --eval-episodes 1 --eval-film 0 --precision fp32 --threads 1"
+).split()
+
+
+@pytest.fixture(autouse=True)
+def no_display(tmp_path, monkeypatch):
+    """Every test in a folder of its own, without a display (conftest: SDL draws nowhere)."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def small_agent(path, game=GAME, seed=0, **card):
+    torch.manual_seed(seed)
+    agent = Agent(QNetwork(len(action_names(game or GAME)), width=0.25, hidden=8).eval(), game)
+    agent.save(path, **card)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return small_agent(tmp_path_factory.mktemp("agent") / "small.safetensors")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of 300 agent steps, and what the training printed."""
+    runs = tmp_path_factory.mktemp("runs")
+    argv = [*SMALL, "--steps", "300", "--runs", str(runs), "--name", "a", "--log-every", "100"]
+    assert main(["train", "dqn", *argv]) == 0
+    return runs / "dqn" / "a"
+
+
+def frames_of(path):
+    frames, fps = read_video(path)
+    return list(frames), fps
+
+
+# watch
+
+
+def test_alone_it_records_where_there_is_no_display(capsys, monkeypatch):
+    monkeypatch.setattr(watching, "FILM_SECONDS", 0.5)
+    assert main([]) == 0
+    frames, fps = frames_of("recordings/pong.mp4")
+    assert (len(frames), fps, frames[0].shape) == (30, 60, (420, 552, 3))
+    printed = capsys.readouterr().out
+    assert "no display" in printed and "recordings/pong.mp4" in printed
+
+
+def test_a_display_that_turns_out_dead_is_as_none(weights, capsys, monkeypatch):
+    def dead(*args, **options):
+        raise UserError("No window can be opened on this display.")
+
+    monkeypatch.setattr(watching.window, "Window", dead)
+    assert main(["watch", "--agent", weights, "--seconds", "0.2"]) == 0
+    assert Path(f"recordings/{GAME}.mp4").is_file()
+    assert main(["watch", "--agent", weights, "--window"]) == 2
+    assert "No window" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "fps", "count"), [("a.mp4", 60, 90), ("a.gif", 50, 75)])
+def test_record_has_every_frame_at_the_right_speed_in_real_colours(weights, name, fps, count):
+    argv = ["watch", "--agent", weights, "--seed", "3", "--seconds", "1.5", "--no-overlay"]
+    assert main([*argv, "--record", f"films/{name}", "--scale", "1"]) == 0
+    frames, rate = frames_of(f"films/{name}")
+    assert (len(frames), rate) == (count, fps)
+    shown = [f.pixels for f in islice(watch(agents.load(weights), seed=3), 90)]
+    wanted = shown if fps == 60 else [p for i, p in enumerate(shown) if i % 6 != 5]
+    error = np.mean([np.abs(a.astype(int) - b).mean() for a, b in zip(frames, wanted, strict=True)])
+    assert error < (4 if name == "a.mp4" else 1.5)  # mp4 halves the colours' resolution
+
+
+def test_record_of_whole_games_shows_the_panel_and_tells_the_returns(weights, capsys):
+    assert main(["watch", GAME, "--agent", weights, "--epsilon", "1", "--record", "a.mp4"]) == 0
+    assert "so far" not in capsys.readouterr().out
+    frames, _ = frames_of("a.mp4")
+    assert len(frames) > 400 and frames[0].shape[1] > 2 * 200
+
+
+def test_interrupted_film_is_whole(weights, tmp_path):
+    argv = [SCRIPT, "watch", "--agent", weights, "--episodes", "99", "--record", "a.mp4"]
+    child = subprocess.Popen([sys.executable, *map(str, argv)], stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".tmp-film-*/film.mp4")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    child.send_signal(signal.SIGINT)
+    printed, _ = child.communicate(timeout=60)
+    assert child.returncode == 130 and "a.mp4: " in printed
+    assert len(frames_of("a.mp4")[0]) > 0
+    assert not list(tmp_path.glob(".tmp*"))
+
+
+def test_a_window_ends_after_its_seconds(weights):
+    # SDL's dummy driver, asked for by name in conftest, stands for a display.
+    begin = time.monotonic()
+    assert main(["watch", "--agent", weights, "--window", "--seconds", "0.5"]) == 0
+    assert time.monotonic() - begin >= 0.5
+    assert main(["watch", "--agent", weights, "--window", "--episodes", "1", "--seconds", "1"]) == 0
+
+
+class Keys:
+    """A window that nobody sees: `script` says at which frame which key is pressed."""
+
+    def __init__(self, script):
+        self.script, self.shown = script, []
+        self.title, self.status, self.human, self.paused = "", "", False, False
+
+    def poll(self):
+        pressed = self.script.pop(len(self.shown), "")
+        self.human ^= pressed == "takeover"
+        return Commands(frozenset({pressed} - {""}), frozenset({"up"}))
+
+    def write(self, frame):
+        self.shown.append(frame)
+
+    def close(self):
+        pass
+
+
+def never():
+    return False
+
+
+def test_keys_overlay_record_takeover_and_next(weights, capsys):
+    agent = agents.load(weights)
+    script = {10: "record", 20: "overlay", 30: "record", 40: "takeover", 60: "next"}
+    screen = Keys(script)
+    player = Player(screen, show_panel=True, seconds=None)
+    stream = watch(agent, control=player.control)
+    with player.recorder:
+        assert player.play(stream, agent, "source", never, None) == "next"
+    assert len(screen.shown) == 61  # the frame at which a key is pressed is still shown
+    assert screen.shown[19].width > screen.shown[20].width == 160
+    assert screen.title == f"{GAME}: source" and screen.status == ""
+    human = [frame.facts["action_name"] for frame in screen.shown if frame.facts["human"]]
+    assert set(human) == {"UP"} and len(human) > 12
+    # Another size is another film, and none overwrites another.
+    films = [line.split()[1].rstrip(".") for line in capsys.readouterr().out.splitlines()]
+    assert sorted(len(frames_of(film)[0]) for film in films) == [10, 10]
+
+
+def test_keys_quit_and_a_film_that_cannot_be_written(weights, capsys):
+    Path("recordings").write_text("a file is in the way")
+    agent = agents.load(weights)
+    screen = Keys({3: "record", 9: "quit"})
+    player = Player(screen, show_panel=False, seconds=None)
+    with player.recorder:
+        assert player.play(watch(agent), agent, "source", never, None) == "quit"
+    assert screen.status == "cannot record" and len(screen.shown) == 10
+    assert "Cannot write" in capsys.readouterr().err
+
+
+def test_next_goes_around_the_zoo_and_back(weights, monkeypatch):
+    seen = []
+
+    class Screen(Keys):
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def write(self, frame: Frame):
+            seen.append(frame.facts["game"])
+            super().write(frame)
+
+    zoo = [agents.load(f"zoo:{name}").game for name in agents.zoo()]
+    script = {3 * i + 2: "next" for i in range(len(zoo) + 1)} | {3 * len(zoo) + 6: "quit"}
+    monkeypatch.setattr(watching.window, "Window", lambda *args, **options: Screen(script))
+    assert main(["watch", "--agent", weights]) == 0
+    assert list(dict.fromkeys(seen)) == [GAME, *zoo] and seen[-1] == GAME
+
+
+def test_follow_takes_over_a_newer_agent(tmp_path):
+    newest = tmp_path / "last.safetensors"
+    agent = agents.load(small_agent(newest, seed=0))
+    screen = Keys({})
+    player = Player(screen, show_panel=True, seconds=2.5)
+    before = agent.q_values(np.zeros((1, 4, 84, 84), np.uint8))
+
+    def stream():
+        for number, frame in enumerate(watch(agent)):
+            if number == 30:
+                small_agent(newest, seed=1, trained_agent_steps=1234)
+            yield frame
+
+    assert player.play(stream(), agent, "run", never, newest) == "over"
+    assert len(screen.shown) == 150 and screen.title == f"{GAME}: run (1,234 agent steps)"
+    assert not np.array_equal(before, agent.q_values(np.zeros((1, 4, 84, 84), np.uint8)))
+
+
+@pytest.mark.parametrize(
+    ("held", "game", "action"),
+    [
+        ("", "pong", "NOOP"),
+        ("up", "pong", "RIGHT"),  # its paddle moves up
+        ("down fire", "pong", "LEFTFIRE"),
+        ("left", "breakout", "LEFT"),
+        ("left right", "breakout", "NOOP"),
+        ("up", "freeway", "UP"),
+        ("up left fire", "boxing", "UPLEFTFIRE"),
+        ("up left", "ms_pacman", "UPLEFT"),
+        ("fire", "ms_pacman", "NOOP"),
+        ("fire", "breakout", "FIRE"),
+        ("up left", "freeway", "UP"),
+    ],
+)
+def test_joystick(held, game, action):
+    names = action_names(game)
+    assert names[joystick(frozenset(held.split()), names)] == action
+
+
+# train
+
+
+def test_train_leaves_a_run_to_watch_score_and_show(trained, capsys):
+    names = {"config.json", "metrics.jsonl", "best.safetensors", "last.safetensors", "checkpoints"}
+    assert names <= {path.name for path in trained.iterdir()}
+    page = (trained / "gallery" / "index.html").read_text()
+    assert "evaluate/score" in page and f"--resume {trained}" in page
+
+    assert main(["evaluate", str(trained), "--episodes", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["game"] == GAME
+    assert main(["watch", "--agent", str(trained), "--record", "a.gif", "--seconds", "0.2"]) == 0
+    assert main(["gallery", "--runs", str(trained.parents[1]), "--out", "page.html"]) == 0
+    assert "<html" in Path("page.html").read_text()
+
+
+def test_resume_goes_on_and_refill_too(trained, capsys):
+    run = ["train", "dqn", "--resume", str(trained), "--log-every", "50"]
+    assert main([*run, "--steps", "400"]) == 0
+    printed = capsys.readouterr().out
+    assert "from 300 agent steps" in printed and "400 steps" in printed
+    assert "Summary" in printed and "watch --agent" in printed
+    assert main([*run, "--steps", "350"]) == 2
+    assert "400 agent steps already" in capsys.readouterr().err
+    assert main([*run, "--steps", "500", "--refill"]) == 0
+    steps = [line["step"] for line in play.Run.open(trained).metrics()]
+    assert steps == sorted(steps) and steps[-1] == 500
+
+
+def test_resume_with_hours_outlives_the_steps_of_before(trained, capsys):
+    before = play.Run.open(trained).settings["trainer"]["steps"]
+    assert main(["train", "dqn", "--resume", str(trained), "--hours", "0.0003"]) == 0
+    assert "the time is up" in capsys.readouterr().out
+    settings = play.Run.open(trained).settings["trainer"]
+    assert before is not None and settings["steps"] is None
+
+
+@pytest.mark.parametrize("preset", list(play.dqn.PRESETS))
+def test_flags_go_over_the_presets_and_nothing_else_does(preset):
+    args = play._parser().parse_args(["train", "dqn", "--preset", preset, "--batch-size", "8"])
+    config, settings = play._fresh(args)
+    wanted = play.replace(play.dqn.PRESETS[preset], batch_size=8)
+    assert config == wanted
+    assert settings == play.TrainerConfig(**play.dqn.TRAINERS[preset])
+
+
+def test_train_watch_opens_a_window_beside_it(capsys, monkeypatch):
+    started = []
+
+    class Process:
+        def __init__(self, command):
+            started.append(command)
+
+        def terminate(self):
+            started.append("terminated")
+
+        def wait(self):
+            pass
+
+    monkeypatch.setattr(play, "_need_display", lambda: None)
+    monkeypatch.setattr(play.subprocess, "Popen", Process)
+    assert main(["train", "dqn", *SMALL, "--steps", "20", "--watch", "--name", "w"]) == 0
+    command, end = started
+    assert end == "terminated" and command[2:] == ["watch", "--agent", "runs/dqn/w", "--follow"]
+
+
+def test_train_on_the_engine_of_sb3(capsys):
+    # SB3's replay holds whole stacks; these few steps ask for little of it.
+    argv = [*SMALL, "--engine", "sb3", "--steps", "120", "--train-every", "4", "--name", "s"]
+    assert main(["train", "dqn", *argv]) == 0
+    printed = capsys.readouterr().out
+    assert "Summary" in printed and "--resume" not in printed
+    assert agents.load("runs/dqn/s").game == GAME
+    assert main(["train", "dqn", "--resume", "runs/dqn/s"]) == 2
+    assert "cannot resume" in capsys.readouterr().err
+
+
+# evaluate, gallery, zoo
+
+
+def test_evaluate_json_has_the_figures_and_the_protocol(weights, capsys):
+    argv = ["evaluate", weights, "--episodes", "2", "--epsilon", "0.5", "--protocol", "nature"]
+    assert main([*argv, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["protocol"]["name"] == "nature" and found["protocol"]["sticky"] == 0
+    assert found["source"] == weights and found["epsilon"] == 0.5 and found["seed"] == 0
+    assert len(found["returns"]) == 2 and len(found["interval"]) == 2
+    assert found["mean"] == pytest.approx(np.mean(found["returns"]))
+    assert found["median"] == pytest.approx(np.median(found["returns"]))
+    assert {"human_normalised", "length", "frames", "std", "game"} <= found.keys()
+    assert main([*argv[:2], "--episodes", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["interval"] == [None, None]  # one game has none
+
+
+def test_evaluate_in_words_repeats_itself(weights, capsys):
+    argv = ["evaluate", weights, "--episodes", "2", "--epsilon", "0.3", "--seed", "5"]
+    assert main(argv) == main(argv) == 0
+    first, second = capsys.readouterr().out.split(f"{GAME}, ")[1:]
+    assert first == second
+    assert "2 games, protocol machado, epsilon 0.3, seed 5" in first and "median" in first
+
+
+def test_zoo_lists_the_cards(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("agents.agent.ZOO", tmp_path)
+    small_agent(tmp_path / "tiny.safetensors")
+    score = {"mean": 18.5, "interval": [18.0, 19.0], "returns": [18, 19], "epsilon": 0.0}
+    card = {
+        "game": GAME, "command": "train it", "frames": 4000, "minutes": 2.5, "hardware": "a laptop",
+        "scores": {"machado": score},
+    }  # fmt: skip
+    (tmp_path / "tiny.json").write_text(json.dumps(card))
+    assert main(["zoo"]) == 0
+    printed = capsys.readouterr().out
+    for part in ("zoo:tiny", "machado", "18.5", "18.0 to 19.0", "4,000 frames", "train it"):
+        assert part in printed
+    assert main(["zoo", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"tiny": card}
+
+
+# Mistakes
+
+
+@pytest.fixture
+def broken(tmp_path, weights):
+    """Files and folders that are not what they should be."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a_file").write_text("")
+    (tmp_path / "torn.safetensors").write_bytes(Path(weights).read_bytes()[:3000])
+    save_file({"a": np.zeros(3, np.float32)}, tmp_path / "foreign.safetensors")
+    (tmp_path / "junk.zip").write_bytes(b"PK\x03\x04 and then nothing")
+    small_agent(tmp_path / "nameless.safetensors", game=None)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text(json.dumps({"task": "dqn", "config": {"game": "pong"}}))
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("frobnicate", "'watch'"),
+        ("watch pomg", "'pong'"),
+        ("watch combat", "two players"),
+        ("watch tutankham", "train dqn --game tutankham"),
+        ("watch breakout --agent zoo:pong", "plays pong, not breakout"),
+        ("watch pong --game breakout", "Two games"),
+        ("watch --agent zoo:nope", "it has"),
+        ("watch --agent nope.safetensors", "no file or run"),
+        ("watch --agent torn.safetensors", "not a readable"),
+        ("watch --agent foreign.safetensors", "no agent of this playground"),
+        ("watch --agent junk.zip --game pong", "cannot be read"),
+        ("watch --agent empty", "no agent yet"),
+        ("watch --agent nameless.safetensors", "--game"),
+        ("watch --agent nameless.safetensors --game pong", "18 actions and pong has 6"),
+        ("watch --agent", "expected one argument"),
+        ("watch --record film.avi", ".mp4 or .gif"),
+        ("watch --record a_file/film.mp4", "Cannot write"),
+        ("watch --record empty/", "Films are written"),
+        ("watch --seconds 0", "0.1"),
+        ("watch --seconds nan", "0.1"),
+        ("watch --episodes 0", "from 1"),
+        ("watch --seed -1", "from 0 to 2,147,483,647"),
+        ("watch --epsilon 1.5", "from 0 to 1"),
+        ("watch --protocol atari", "machado"),
+        ("watch --window", "no display"),
+        ("watch --follow", "--agent RUN"),
+        ("watch --follow --agent zoo:pong", "--agent RUN"),
+        ("evaluate", "source"),
+        ("evaluate nope", "no file or run"),
+        ("evaluate zoo:pong --episodes -3", "from 1"),
+        ("evaluate nameless.safetensors", "--game"),
+        ("evaluate nameless.safetensors --game pong", "18 actions"),
+        ("train", "TASK"),
+        ("train chess", "'dqn'"),
+        ("train dqn --game pomg", "'pong'"),
+        ("train dqn --steps -5", "--steps"),
+        ("train dqn --steps 0", "--steps"),
+        ("train dqn --hours -1", "--hours"),
+        ("train dqn --seed -1", "--seed"),
+        ("train dqn --envs 0", "--envs"),
+        ("train dqn --preset none", "laptop"),
+        ("train dqn --watch", "needs a display"),
+        ("train dqn --refill", "--resume"),
+        ("train dqn --runs a_file", "Cannot write"),
+        ("train dqn --precision fp16", "GPU"),
+        ("train dqn --resume nope", "not a run"),
+        ("train dqn --resume empty", "not a run"),
+        ("train dqn --resume run", "no good checkpoint"),
+        ("train dqn --resume run --game breakout", "--game"),
+        ("train dqn --resume run --preset laptop", "--preset"),
+        ("gallery", "no run"),
+        ("gallery empty", "not a run"),
+        ("gallery run --out page.txt", ".html"),
+        ("gallery run --out a_file/page.html", "Cannot write"),
+        ("zoo --nonsense", "--nonsense"),
+    ],
+)
+@pytest.mark.usefixtures("broken")
+def test_a_mistake_is_one_sentence_and_status_2(line, part, capsys):
+    argv = line.split()
+    if argv[:2] == ["train", "dqn"] and "--resume" not in argv:
+        argv[2:2] = ["--replay-capacity", "300", "--envs", "2"]
+    assert main(argv) == 2
+    said = capsys.readouterr().err
+    assert part in said and len(said.splitlines()) == 1 and said[-2] in ".)"
+    assert not Path("runs/dqn").exists() or not os.listdir("runs/dqn")  # nothing is left behind
+
+
+def test_a_mistake_in_a_process_of_its_own():
+    found = subprocess.run(
+        [sys.executable, SCRIPT, "watch", "pomg"], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 2 and found.stdout == ""
+    assert len(found.stderr.splitlines()) == 1 and "'pong'" in found.stderr
+
+
+@pytest.mark.parametrize("verb", ["", "watch", "train dqn", "evaluate", "gallery", "zoo"])
+def test_help_names_only_what_is_there(verb, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*verb.split(), "--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    for word in ("report", "dream", "paint", "caption", "dcgan", "classify"):
+        assert word not in said.lower()
