@@ -12,7 +12,8 @@ Protocols (`PROTOCOLS`):
   frame repeats the previous action with probability 0.25; no no-ops, full episodes. The paper has
   no FIRE on reset, so there is none here.
 - `nature` (Mnih et al. 2015): no sticky actions, up to 30 no-op frames, the loss of a life ends
-  the bootstrap in training. No FIRE on reset.
+  the bootstrap in training. No FIRE on reset. Episodes end after 5 minutes of play, as the paper's
+  evaluation has them; the other protocols allow 30.
 - `sb3` (Stable-Baselines3's `AtariWrapper`, RL Zoo, CleanRL): as `nature`, and FIRE is pressed once
   after each reset of games that have it.
 
@@ -28,8 +29,9 @@ Departs from the paper and from SB3:
 - Pixels: SB3 and CleanRL take the maximum of two RGB frames, channel by channel, then cv2's grey.
   ale-py takes the palette's grey, which is the same, and then the maximum. So only what flickers or
   moves differs: nothing in Breakout, up to 37 of 255 on 0.5 % of Ms. Pacman's pixels.
-- An episode that ends inside the 4 frames of a step leaves a stale last picture (ale-py stops
-  before capturing it). It is a terminal observation, so no bootstrap ever reads it.
+- The step that ends an episode stops before its last capture (ale-py does): its newest picture is
+  pooled from older frames, the step before's among them. No bootstrap reads it after a terminal
+  step. A step cut by the time limit is bootstrapped from, stale picture included.
 
 Source: ale-py 0.12.1 (Farama), its vector environment read in C++.
 """
@@ -50,7 +52,8 @@ from playground.errors import UserError, nearest
 
 FRAMES_PER_STEP = 4  # emulator frames an agent step (Mnih et al. 2015)
 FRAMES_PER_SECOND = 60  # NTSC
-MAX_FRAMES = 108_000  # 30 minutes of play (Machado et al. 2018)
+MAX_FRAMES = 108_000  # 30 minutes of play (Machado et al. 2018; ALE's usual limit)
+NATURE_MAX_FRAMES = 18_000  # 5 minutes of play (Mnih et al. 2015, "Evaluation procedure")
 # ale-py bundles these four but has no one-player settings for them: loading one ends the process.
 TWO_PLAYER_ROMS = frozenset({"combat", "joust", "maze_craze", "warlords"})
 
@@ -92,7 +95,7 @@ class Protocol:
     noop_max: no-op emulator frames at the start, drawn from 0..noop_max-1.
     fire_reset: press FIRE for one emulator frame after a reset, in games that have FIRE.
     life_loss_terminal: in training, the loss of a life ends the bootstrap (never in evaluation).
-    max_frames: emulator frames after which an episode is truncated.
+    max_frames: emulator frames after which an episode is truncated (60 a second).
     """
 
     name: str
@@ -105,7 +108,7 @@ class Protocol:
 
 PROTOCOLS: dict[str, Protocol] = {
     "machado": Protocol("machado", 0.25, 0, False, False),
-    "nature": Protocol("nature", 0.0, 30, False, True),
+    "nature": Protocol("nature", 0.0, 30, False, True, NATURE_MAX_FRAMES),
     "sb3": Protocol("sb3", 0.0, 30, True, True),
 }
 

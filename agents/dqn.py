@@ -15,8 +15,8 @@ Preset ``nature2015`` keeps the settings of Mnih et al. 2015, Extended Data Tabl
   palette; two frames max-pooled after grey; no FIRE press but at a game's start);
 - with more than one environment, N agent steps are made at once and their updates follow
   together, so an update sees frames up to N steps later than in the paper;
-- PyTorch's RMSprop (centred) squares its running mean as the paper's does; its epsilon is added
-  outside the root, the paper's 0.01 inside it: 0.01 is kept.
+- exploration falls from the first step on, also while the replay fills;
+- the loss is a batch's mean, the paper's code sums: RMSprop's epsilon is scaled to give its steps.
 
 Preset ``laptop`` (Pong in well under an hour on two cores) differs from it by: half as many
 channels and hidden units with LayerNorm; a shared hidden layer under a dueling head; 3-step
@@ -26,6 +26,7 @@ updates; exploration that ends at 0.01 after 100,000 agent steps; a replay of 30
 
 from __future__ import annotations
 
+import math
 import shutil
 import zlib
 from collections import deque
@@ -44,8 +45,11 @@ from agents.agent import Agent, QNetwork
 from agents.atari import FRAMES_PER_SECOND, PROTOCOLS, VectorAtari, protocol, resolve
 from agents.evaluation import EVALUATION_SEEDS, Stopped, evaluate
 from agents.replay import Batch, Replay, ReplayFiles
+from agents.rmsprop import EPSILON as RMSPROP_EPSILON
+from agents.rmsprop import CenteredRMSprop
 from agents.screen import watch
 from playground.config import setting
+from playground.device import available_memory
 from playground.errors import UserError
 from playground.frames import Frame, pump
 from playground.media import VideoWriter
@@ -101,7 +105,7 @@ class DQNConfig:
                 raise UserError(f"--{name.replace('_', '-')} must lie between 0 and 1.")
         for name in ("learning_rate", "optimizer_epsilon", "reward_clip", "width"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is not None and not 0 < value < math.inf:
                 raise UserError(f"--{name.replace('_', '-')} must be above 0.")
         for name in ("warmup", "epsilon_steps", "priority", "eval_film"):
             if not getattr(self, name) >= 0:
@@ -113,7 +117,7 @@ class DQNConfig:
 NATURE2015 = DQNConfig(
     protocol="nature", envs=1, width=1.0, hidden=512, layer_norm=False, dueling=False, n_step=1,
     replay_capacity=1_000_000, priority=0.0, batch_size=32, train_every=4, warmup=50_000,
-    optimizer="rmsprop", optimizer_epsilon=0.01, target_every=10_000, epsilon_end=0.1,
+    optimizer="rmsprop", optimizer_epsilon=RMSPROP_EPSILON, target_every=10_000, epsilon_end=0.1,
     epsilon_steps=1_000_000, eval_epsilon=0.05,
 )  # fmt: skip
 SB3 = replace(  # Stable-Baselines3's own defaults (2.9) for a training of 100,000 agent steps
@@ -180,6 +184,7 @@ class DQN(nn.Module):
         self.target = self._network().requires_grad_(False)
         self.target.load_state_dict(self.online.state_dict())
         self.optimizers = {"online": self._optimizer()}
+        self._check_memory()
         self.replay = Replay(
             config.replay_capacity, config.envs, n_step=config.n_step, gamma=config.gamma,
             priority_exponent=config.priority, reward_clip=config.reward_clip, seed=seed,
@@ -207,12 +212,19 @@ class DQN(nn.Module):
             dueling=c.dueling, layer_norm=c.layer_norm,
         )  # fmt: skip
 
+    def _check_memory(self) -> None:
+        """UserError where the replay cannot fit: better at once than killed in the night."""
+        needed, free = self.config.replay_capacity * 84 * 84, available_memory()
+        if free is not None and needed > free:
+            raise UserError(
+                f"A replay of {self.config.replay_capacity:,} agent steps needs {needed / 1e9:.1f} "
+                f"GB of memory, {free / 1e9:.1f} GB are free: lower --replay-capacity."
+            )
+
     def _optimizer(self) -> torch.optim.Optimizer:
         c, parameters = self.config, list(self.online.parameters())
         if c.optimizer == "rmsprop":
-            return torch.optim.RMSprop(
-                parameters, c.learning_rate, alpha=0.95, eps=c.optimizer_epsilon, centered=True
-            )
+            return CenteredRMSprop(parameters, c.learning_rate, eps=c.optimizer_epsilon)
         return torch.optim.Adam(parameters, c.learning_rate, eps=c.optimizer_epsilon, fused=True)
 
     # One round: act, and learn while the emulators run.

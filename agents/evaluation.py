@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats
 
 from agents.agent import Agent
 from agents.atari import Protocol, VectorAtari, human_normalised
@@ -52,6 +51,8 @@ class Evaluation:
 
 def interval(returns: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
     """Student's t interval of the mean of (n,) returns; (mean, mean) where they are all equal."""
+    from scipy import stats  # half a second of every start, needed here only
+
     mean = float(np.mean(returns))
     if len(returns) < 2:
         return (-float("inf"), float("inf"))

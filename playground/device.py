@@ -4,6 +4,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -15,6 +16,8 @@ from playground.errors import UserError
 
 REHEARSAL_SECONDS = 0.4  # for each precision
 REHEARSAL_GAIN = 1.05  # below this the clock's noise decides, and fp32 is the safer one
+
+MEMINFO = Path("/proc/meminfo")  # Linux
 
 
 def set_up(device: str, threads: int | None, deterministic: bool) -> torch.device:
@@ -89,6 +92,22 @@ def measured_precision(task: Any, device: torch.device) -> tuple[str, str]:
         best = "fp32"
     figures = ", ".join(f"{name} {time_ms:.2f} ms" for name, time_ms in ms.items())
     return best, f"measured forward and backward: {figures}"
+
+
+def available_memory() -> int | None:
+    """Bytes of main memory that can be had without swapping; None where the system does not say.
+
+    Linux's own estimate for the whole machine: a container's limit may lie below it.
+    """
+    try:
+        lines = MEMINFO.read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return None
+    for line in lines:
+        name, _, amount = line.partition(":")
+        if name == "MemAvailable":
+            return int(amount.removesuffix("kB")) * 1024  # its kB are KiB
+    return None
 
 
 @contextlib.contextmanager

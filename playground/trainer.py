@@ -91,6 +91,8 @@ class TrainerConfig:
         ):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise UserError(f"--{name.replace('_', '-')} must be above 0, not {value}.")
+        if self.seed < 0:
+            raise UserError(f"--seed starts at 0, not {self.seed}.")
         if self.ema is not None and not 0 <= self.ema < 1:
             raise UserError(f"--ema is a decay from 0 to below 1, not {self.ema}.")
         if self.devices > 1:

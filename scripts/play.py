@@ -127,10 +127,8 @@ def _fresh(args: argparse.Namespace) -> tuple[dqn.DQNConfig, TrainerConfig]:
     if args.refill:
         raise UserError("--refill goes with --resume RUN.")
     args.preset = preset = args.preset or ("sb3" if args.engine == "sb3" else "laptop")
-    config = apply_arguments(dqn.PRESETS[preset], args)
+    config = apply_arguments(dqn.preset(preset, getattr(args, "steps", None)), args)
     settings = apply_arguments(TrainerConfig(**dqn.TRAINERS[preset]), args)
-    if settings.seed < 0:
-        raise UserError(f"--seed starts at 0, not {settings.seed}.")
     return config, settings
 
 
@@ -175,7 +173,7 @@ def _removed_if_empty(run: Run) -> Iterator[None]:
 
 def _until(settings: TrainerConfig) -> str:
     limits = [f"{settings.steps:,} agent steps"] if settings.steps is not None else []
-    limits += [f"{settings.hours:g} hours"] if settings.hours is not None else []
+    limits += [f"{settings.hours:g} h"] if settings.hours is not None else []
     return f"until {' or '.join([*limits, 'Ctrl-C'])}, which saves"
 
 

@@ -230,6 +230,8 @@ class _NoDisplay(Exception):
 @contextlib.contextmanager
 def _window(args: argparse.Namespace, agent: agents.Agent) -> Iterator[window.Window]:
     """A window that has proved to work: some displays fail only when a picture is shown."""
+    if not (args.window or args.follow or window.available()):
+        raise _NoDisplay
     first = next(_frames(args, agent))
     try:
         screen = window.Window("playground", fps=FRAMES_PER_SECOND, scale=args.scale)
