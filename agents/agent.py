@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import torch
@@ -18,12 +18,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from agents.atari import resolve
+from agents.atari import PROTOCOLS, games, resolve
 from playground.backbone import create, to_unit
 from playground.errors import UserError, nearest
 from playground.run import atomic_path, read_json
 
 FORMAT = "playground-dqn-1"
+MAX_BYTES = 1_000_000_000  # a file's; the Nature network has 7 MB
 ZOO = Path(__file__).parent / "zoo"
 
 
@@ -144,27 +145,100 @@ class Agent:
 
 
 def read_weights(path: Path) -> Agent:
-    """Load a file that ``Agent.save`` wrote. Raises UserError for anything else."""
+    """Load a file that ``Agent.save`` wrote; the global random generators stay as they are.
+
+    Raises:
+        UserError: the file is damaged, foreign, or of a newer version; says which. Its tensors are
+            read only once their shapes, from the header, are those of the network that it names.
+    """
     try:
+        if Path(path).stat().st_size > MAX_BYTES:
+            raise ValueError(f"is larger than {MAX_BYTES:,} bytes; no agent is")
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+            network, card = _described(metadata)
+            _check_fit(file, network)
+            tensors = {
+                key: file.get_tensor(key).to(torch.float32, copy=True)  # not a view of the file
+                for key in network.state_dict()
+            }
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise ValueError("is damaged: some of its weights are no finite numbers")
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is not a readable safetensors file ({error}).") from error
-    if metadata.get("format") != FORMAT:
-        raise UserError(f"{path} holds no agent of this playground (no format {FORMAT!r} in it).")
-    network = QNetwork(**json.loads(metadata["network"]))
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise UserError(f"{path} does not fit the network that it names: {error}") from error
+    except ValueError as error:
+        raise UserError(f"{path} {error}.") from error
+    network.load_state_dict(tensors, assign=True)
     return Agent(
         network.eval(),
         metadata["game"] or None,
         protocol=metadata["protocol"],
         preprocessing=metadata["preprocessing"],
-        card=json.loads(metadata["card"]),
+        card=card,
     )
+
+
+def _described(metadata: dict[str, str]) -> tuple[QNetwork, dict[str, Any]]:
+    """The network that a file's metadata describe, without numbers, and the card.
+
+    Raises ValueError, with what follows the file's name in a sentence.
+    """
+    form = metadata.get("format", "")
+    if form != FORMAT:
+        if form.startswith(FORMAT.rstrip("0123456789")):
+            raise ValueError(f"has the format {form!r}, not {FORMAT!r}: update the playground")
+        raise ValueError(f"holds no agent of this playground (no format {FORMAT!r} in it)")
+    if missing := {"network", "game", "protocol", "preprocessing", "card"} - metadata.keys():
+        raise ValueError(f"is damaged: its metadata have no {', '.join(sorted(missing))}")
+    for name, known in (
+        ("game", ("", *games())),
+        ("protocol", tuple(PROTOCOLS)),
+        ("preprocessing", ("ale", "sb3")),
+    ):
+        if metadata[name] not in known:
+            raise ValueError(f"has a {name} that is not known here, {metadata[name]!r}")
+    try:
+        settings, card = json.loads(metadata["network"]), json.loads(metadata["card"])
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"is damaged: its metadata are not JSON ({error})") from error
+    if not isinstance(settings, dict) or not isinstance(card, dict):
+        raise ValueError("is damaged: its network and its card are no tables of settings")
+    return _without_numbers(settings), card
+
+
+def _without_numbers(settings: dict[str, Any]) -> QNetwork:
+    """A Q-network on PyTorch's meta device, which allocates nothing, whatever sizes it is given."""
+    kinds = get_type_hints(QNetwork.__init__)
+    del kinds["return"]
+    if unknown := settings.keys() - kinds.keys():
+        raise ValueError(
+            f"has network settings that are not known here ({', '.join(sorted(unknown))}): "
+            "a newer playground may have written it"
+        )
+    for name, value in settings.items():
+        kind = kinds[name]
+        right = type(value) is kind or (kind is float and type(value) is int)
+        if not right or (kind is int and value < 1):
+            raise ValueError(f"is damaged: its network cannot have {name} {str(value)[:40]!r}")
+    try:
+        with torch.device("meta"):
+            return QNetwork(**settings)
+    except (UserError, TypeError, RuntimeError, ValueError, OverflowError) as error:
+        reason = str(error).split("\n")[0][:200].rstrip(".")
+        raise ValueError(f"names a network that cannot be built ({reason})") from error
+
+
+def _check_fit(file: Any, network: nn.Module) -> None:
+    """Hold an open safetensors file's header against a network; ValueError if they differ."""
+    shapes = {key: list(value.shape) for key, value in network.state_dict().items()}
+    found = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+    for key in sorted(shapes.keys() | found.keys()):
+        there = found[key].get_shape() if key in found else "missing"
+        here = shapes.get(key, "no such tensor")
+        if there != here:
+            raise ValueError(f"does not fit the network that it names ({key}: {there}, not {here})")
+        if (dtype := found[key].get_dtype()) not in ("F16", "BF16", "F32"):
+            raise ValueError(f"holds {key} as {dtype}; agents have F16, BF16 or F32")
 
 
 def zoo() -> dict[str, Path]:

@@ -147,12 +147,13 @@ def train(
 
 
 def _load_sb3(content: bytes, path: Path) -> Agent:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        try:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             policy = archive.read("policy.pth")
             text = archive.read("data") if "data" in archive.namelist() else b"{}"
-        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError) as error:
-            raise UserError(f"{path} is damaged or encrypted ({error}).") from error
+    except Exception as error:  # each compression of a zip raises errors of its own
+        reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
+        raise UserError(f"{path} is damaged or encrypted ({reason}).") from error
     _member_sizes(policy, path)  # a .pth is a zip, too
     try:
         data = json.loads(text)

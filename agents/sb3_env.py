@@ -169,12 +169,13 @@ class Recorder(gymnasium.Wrapper):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, info = self.env.step(action)
-        over = self.terminated or self.truncated  # wrappers went on into the next game
-        self._keep(obs, 0.0 if over else float(reward))
+        self._keep(obs, float(reward))
         self.terminated, self.truncated = self.terminated or terminated, self.truncated or truncated
         return obs, reward, terminated, truncated, info
 
     def _keep(self, pixels: np.ndarray, reward: float) -> None:
+        if self.terminated or self.truncated:
+            return  # wrappers went on into the next game
         self.frames.append(pixels)
         self.rams.append(self.ale.getRAM())
         self.rewards.append(reward)

@@ -46,7 +46,7 @@ HELP = {
     "tab": "next game",
     "esc": "quit",
 }
-HELP_HUMAN = {"arrows": "move", "space": "fire", "p": "pause", "h": "let the agent play"}
+HELP_HUMAN = {"arrows": "move", "space": "fire", "p": "pause", "h": "agent plays"}
 JOYSTICK = {"up": "up", "down": "down", "left": "left", "right": "right"}
 JOYSTICK |= {"left ctrl": "fire", "right ctrl": "fire"}
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)

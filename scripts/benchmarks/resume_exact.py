@@ -178,8 +178,8 @@ def train_under_fire(args: argparse.Namespace, runs: Path) -> tuple[Path, Counte
     startup = time.monotonic() - attempt.started
     deaths: Counter[str] = Counter()
     torn_before: set[str] = set()
-    while deaths.total() < args.kills:
-        kind = rng.choices(KINDS, SHARES)[0]
+    shares = [math.ceil(share * args.kills / sum(SHARES)) for share in SHARES]
+    for kind in rng.sample(KINDS, args.kills, counts=shares):
         if kind == "restoring":
             time.sleep(rng.uniform(0, startup))
         else:
@@ -270,7 +270,7 @@ def weights(path: Path) -> dict[str, Any]:
     """Tensors and metadata; the order of the metadata in the file is not kept by its writer."""
     with safe_open(path, "pt") as file:
         return {
-            "metadata": file.metadata(),
+            "metadata": dict(sorted(file.metadata().items())),
             **{key: file.get_tensor(key) for key in file.keys()},  # noqa: SIM118
         }
 

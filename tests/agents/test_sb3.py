@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import json
+import lzma
 import os
 import pickle
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +31,7 @@ from agents import sb3
 from agents.agent import Agent, QNetwork
 from agents.atari import VectorAtari, episode_seed, protocol
 from agents.dqn import SB3, TRAINERS, DQNConfig
-from agents.evaluation import evaluate
+from agents.evaluation import EVALUATION_SEEDS, evaluate
 from agents.sb3_env import OBSERVATION, AtariVecEnv, SB3Screen, VectorSB3, blank_model
 from agents.sb3_train import agent_of, build
 from agents.screen import watch
@@ -292,6 +294,36 @@ def test_truncated_files_are_refused(tmp_path: Path, cut: int) -> None:
         agents.load(tmp_path / "model.zip")
 
 
+@pytest.mark.parametrize(
+    ("compression", "damage"),
+    [
+        (zipfile.ZIP_STORED, zipfile.BadZipFile),  # its checksum tells
+        (zipfile.ZIP_DEFLATED, zlib.error),
+        (zipfile.ZIP_BZIP2, OSError),
+        (zipfile.ZIP_LZMA, lzma.LZMAError),
+    ],
+)
+def test_flipped_bits_are_refused(
+    tmp_path: Path, compression: int, damage: type[Exception]
+) -> None:
+    path, rng = tmp_path / "model.zip", np.random.default_rng(0)
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("policy.pth", members()["policy.pth"])
+    whole = path.read_bytes()
+    assert agents.load(path).actions == 6
+    causes = []
+    for place in rng.integers(100, len(whole) - 200, 25):  # within the compressed bytes
+        content = bytearray(whole)
+        content[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(content)
+        with pytest.raises(
+            UserError, match=r"model\.zip is damaged or encrypted \(.+\)\.$"
+        ) as caught:
+            agents.load(path)
+        causes.append(caught.value.__cause__)
+    assert any(isinstance(cause, damage) for cause in causes)
+
+
 def test_other_zips_and_cleanrl_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"without a policy\.pth"):
         agents.load(pack(tmp_path / "a.zip", {"data": b"{}"}))
@@ -353,10 +385,11 @@ def test_agents_of_sb3_are_evaluated_on_their_pipeline() -> None:
     result = evaluate(agent, protocol=rules, episodes=3, envs=2, seed=5)
     assert result == evaluate(agent, protocol=rules, episodes=3, envs=2, seed=5)
     screen = SB3Screen("breakout", rules)
-    vector = VectorSB3("breakout", 2, rules, seed=5)
+    seed = 5 + EVALUATION_SEEDS
+    vector = VectorSB3("breakout", 2, rules, seed=seed)
     obs = vector.reset()
     assert obs.shape == (2, 4, 84, 84)
-    alone, score, ended = screen.reset(episode_seed(5, 1, 0)), 0.0, False
+    alone, score, ended = screen.reset(episode_seed(seed, 1, 0)), 0.0, False
     while not ended:
         assert (alone == obs[1]).all()
         action, _ = agent.predict(obs)
@@ -370,10 +403,12 @@ def test_agents_of_sb3_are_evaluated_on_their_pipeline() -> None:
     vector.close()
 
 
-def test_watching_an_agent_of_sb3_shows_what_the_wrappers_press() -> None:
+@pytest.mark.parametrize("weights", [0, 2])  # 2: the time is up while the wrappers press
+def test_watching_an_agent_of_sb3_shows_what_the_wrappers_press(weights: int) -> None:
+    torch.manual_seed(weights)
     agent = Agent(QNetwork(4, hidden=8), "breakout", preprocessing="sb3")
     rules = protocol("sb3", max_frames=600)
-    frames = list(watch(agent, protocol=rules, seed=5, episodes=1))
+    frames = list(watch(agent, protocol=rules, seed=5 + EVALUATION_SEEDS, episodes=1))
     assert len(frames) - 1 <= 600
     starting = [frame for frame in frames if frame.facts["step"] == 0]
     assert 1 + 1 + 8 <= len(starting) <= 1 + 30 + 8  # reset, no-ops, FIRE and action 2
