@@ -193,7 +193,8 @@ def make(args: argparse.Namespace, runs: Path) -> Saves:
 
 def fill(trainer: Saves, args: argparse.Namespace) -> list[dict[str, float]]:
     """Train on the stream; the figures of each save that the task asked for."""
-    trainer.fit()
+    if trainer.fit().reason != "steps":
+        sys.exit(130)  # interrupted
     return trainer.found
 
 
