@@ -1,12 +1,17 @@
 """What every test needs: few threads, no display, no sound, and the way to development data."""
 
 import os
+import signal
 from pathlib import Path
 
 # Before any test imports pygame or matplotlib: neither may want a screen or a sound device.
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# A shell starts background jobs with Ctrl-C ignored, and what they start inherits it: tests that
+# press it would wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 import torch
