@@ -9,12 +9,12 @@ os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import pytest
+import torch
+
 # A shell starts background jobs with Ctrl-C ignored, and what they start inherits it: tests that
 # press it would wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-import pytest
-import torch
 
 torch.set_flush_denormal(True)
 # One: small tensors gain nothing from more, and lose much beside other work on the machine.
