@@ -353,10 +353,10 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         return made
 
-    def rules(made: argparse.ArgumentParser) -> None:
+    def rules(made: argparse.ArgumentParser, default: str | None, which: str) -> None:
         add = made.add_argument
-        add("--protocol", choices=tuple(PROTOCOLS), default="machado",
-            help="rules of play (default machado)")  # fmt: skip
+        add("--protocol", choices=tuple(PROTOCOLS), default=default,
+            help=f"rules of play (default {which})")  # fmt: skip
         add("--epsilon", type=_number(float, 0, 1), default=0.0,
             help="part of random actions, 0 to 1 (default 0)")  # fmt: skip
         add("--seed", type=_number(int, 0, 2**31 - 1), default=0,
@@ -372,7 +372,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--agent", help="zoo:NAME, a run directory, or an agent's file")
     add("--game", dest="named_game", metavar="GAME", help="for files that do not name their game")
     add("--follow", action="store_true", help="with --agent RUN: always a training's newest agent")
-    rules(watching)
+    rules(watching, None, "those it was trained under")
     add("--record", metavar="FILE", help="a film, .mp4 or .gif, instead of the window")
     add("--window", action="store_true", help="a window or nothing: no film without a display")
     add("--episodes", type=_number(int, 1, 10**6),
@@ -410,7 +410,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--game", help="for files that do not name their game")
     add("--episodes", type=_number(int, 1, 10**6), default=30, help="games (default 30)")
     add("--json", action="store_true", help="one JSON object")
-    rules(scoring)
+    rules(scoring, "machado", "machado")
 
     page = verb("gallery", run_gallery, "One self-contained HTML page of runs.")
     add = page.add_argument

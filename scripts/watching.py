@@ -102,7 +102,8 @@ def _wait_for(path: Path) -> None:
 
 
 def _frames(args: argparse.Namespace, agent: agents.Agent, **more: Any) -> Iterator[Frame]:
-    options = {"protocol": args.protocol, "seed": args.seed, "epsilon": args.epsilon}
+    rules = args.protocol or agent.protocol
+    options = {"protocol": rules, "seed": args.seed, "epsilon": args.epsilon}
     return watch(agent, agent.game, **{**options, **more})
 
 
