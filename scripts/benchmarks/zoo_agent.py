@@ -17,9 +17,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from agents import dqn
 from agents.agent import ZOO, Agent, read_weights
 from agents.atari import FRAMES_PER_STEP, PROTOCOLS, protocol
-from agents.dqn import PRESETS, TRAINERS, DQNConfig
+from agents.dqn import DQNConfig
 from agents.evaluation import evaluate
 from playground.config import from_json, to_json
 from playground.errors import UserError
@@ -153,7 +154,10 @@ def reconstruct(run: Run, config: DQNConfig, settings: TrainerConfig) -> str:
     if run.settings["engine"] != "ours":
         words.append(f"--engine {run.settings['engine']}")
     words.append(f"--seed {settings.seed}")
-    usual = {**to_json(PRESETS[preset]), **to_json(TrainerConfig(**TRAINERS[preset]))}
+    usual = {
+        **to_json(dqn.preset(preset, settings.steps)),
+        **to_json(TrainerConfig(**dqn.TRAINERS[preset])),
+    }
     given = {**to_json(config), **to_json(settings)}
     for name, value in given.items():
         if value == usual[name] or name in ("game", "seed"):
