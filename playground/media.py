@@ -13,6 +13,7 @@ Films keep every frame, the speed and the colours:
 import contextlib
 import errno
 import functools
+import io
 import math
 import os
 import subprocess
@@ -35,9 +36,11 @@ PICTURES: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG"},
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
 }
+READ_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 PICTURES[".jpeg"] = PICTURES[".jpg"]
 FILMS = (".mp4", ".gif")
 PANEL, INK, ROW, CHOSEN = (20, 21, 26), (222, 224, 230), (58, 74, 104), (190, 104, 22)
+MAX_PIXELS = 2**26  # of a picture that is read; a small file can claim to hold billions
 SMALL_PX = 400  # mp4 films of pictures lower than this are doubled, for the sake of the colours
 
 
@@ -66,38 +69,98 @@ def to_pixels(picture: Any) -> np.ndarray:
     return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))
 
 
-def read_image(path: Path | str) -> np.ndarray:
-    """The picture as (H, W, 3) uint8, turned upright, transparency on white; else UserError."""
+def read_image(path: Path | str, size: int | tuple[int, int] | None = None) -> np.ndarray:
+    """A picture file as (H, W, 3) uint8: upright, its first frame, transparency on white.
+
+    `size` in pixels, of a square or as (H, W): the picture is resized (antialiased) to cover it,
+    the centre kept. Greys of 16 bits keep their upper 8. UserError where it cannot be read.
+    """
     from PIL import Image, ImageOps
 
+    path = Path(path)
     try:
-        with Image.open(path) as opened:
-            picture = ImageOps.exif_transpose(opened)
-            if picture.has_transparency_data:
-                picture = picture.convert("RGBA")
-                picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-            return np.array(picture.convert("RGB"))
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            kind = "a folder" if path.is_dir() else "no file"
+            raise UserError(f"{path} is {kind}, not a picture.")
+        with Image.open(path, formats=_formats()) as picture:
+            if size is not None:
+                size = (size, size) if isinstance(size, int) else size
+                # JPEG: decodes at 1/2, 1/4 or 1/8 while that leaves twice the pixels needed.
+                picture.draft("RGB", (2 * max(size), 2 * max(size)))
+            if math.prod(picture.size) > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            picture.load()
+            with contextlib.suppress(Exception):  # broken notes of a camera spoil no pixels
+                ImageOps.exif_transpose(picture, in_place=True)
+            upright = _to_rgb(picture)
+        if size is not None:
+            upright = ImageOps.fit(upright, size[::-1], Image.Resampling.BILINEAR)
+        return np.array(upright)
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"There is no picture {path}.") from None
-    except IsADirectoryError:
-        raise UserError(f"{path} is a folder, not a picture.") from None
     except PermissionError:
         raise UserError(f"The picture {path} may not be read; check its permissions.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        # Pillow's decoders raise all of these for broken files.
-        raise UserError(f"{path} is not a picture that can be read: {error}.") from error
+    except Image.DecompressionBombError:
+        most = MAX_PIXELS // 1_000_000
+        raise UserError(f"{path} is no picture of at most {most} megapixels; shrink it.") from None
+    except Image.UnidentifiedImageError as error:
+        kinds = ", ".join(_formats())
+        raise UserError(f"{path} is not a picture that can be read ({kinds}).") from error
+    except Exception as error:  # damaged files make Pillow's decoders raise all sorts
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} is not a picture that can be read: {what}.") from error
+
+
+@functools.cache
+def _formats() -> list[str]:
+    """Formats that are decoded here; Pillow would hand EPS to Ghostscript, which runs programs."""
+    import warnings
+
+    from PIL import Image
+
+    # Of damaged files, and of large ones: `read_image` says what is to be said.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    Image.init()
+    return [name for name in READ_FORMATS if name in Image.OPEN]
+
+
+def _to_rgb(picture: Any) -> Any:
+    """A Pillow picture of any mode as RGB, on white where it is transparent."""
+    from PIL import Image
+
+    if picture.mode.startswith("I"):  # 16-bit greys, which Pillow's own conversion cuts off at 255
+        grey = np.clip(np.array(picture), 0, 2**16 - 1) >> 8
+        picture = Image.fromarray(grey.astype(np.uint8))
+    elif picture.mode == "F":
+        picture = Image.fromarray(to_pixels(np.array(picture)))
+    elif picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture.convert("RGB")
+
+
+def encode_image(pixels: np.ndarray, suffix: str = ".png") -> bytes:
+    """(H, W, 3) uint8 as the bytes of a .png or .jpg file; UserError for another suffix."""
+    from PIL import Image
+
+    options = PICTURES.get(suffix.lower())
+    if options is None:
+        raise UserError(
+            f"Pictures are written as .png or .jpg, not {suffix or 'without a suffix'}."
+        )
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, **options)
+    return file.getvalue()
 
 
 def write_image(path: Path | str, pixels: np.ndarray) -> None:
     """Write (H, W, 3) uint8 as .png or .jpg, aside and renamed; UserError where that fails."""
-    from PIL import Image
-
     path = Path(path)
-    options = PICTURES.get(path.suffix.lower())
-    if options is None:
-        raise UserError(f"Pictures are written as .png or .jpg, not {path.name!r}.")
+    data = encode_image(pixels, path.suffix)
     with atomic_path(path) as aside:
-        Image.fromarray(pixels).save(aside, **options)
+        aside.write_bytes(data)
 
 
 def gif_rate(fps: float) -> Fraction:

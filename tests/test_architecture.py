@@ -29,9 +29,10 @@ HOMES: dict[str, tuple[str, ...]] = {
     "imageio": ("playground/media.py",),
     "imageio_ffmpeg": ("playground/media.py",),
     "PIL": ("playground/media.py",),
+    "kornia": ("playground/augment.py",),
 }
 # Libraries that a module must not need before one of its functions does.
-LAZY = {"pygame", "imageio", "imageio_ffmpeg", "PIL"}
+LAZY = {"pygame", "imageio", "imageio_ffmpeg", "PIL", "kornia"}
 
 # The rooms and documents that the user fixed, then what tools need.
 ROOT_ENTRIES = {"README.md", "pyproject.toml", "tests", *ROOMS} | {

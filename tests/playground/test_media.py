@@ -3,6 +3,7 @@ import signal
 import stat
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
+from playground import media
 from playground.errors import UserError
 from playground.frames import Frame, pump
 from playground.media import (
     PANEL,
     VideoWriter,
     draw_text,
+    encode_image,
     gif_rate,
     read_image,
     read_video,
@@ -24,6 +27,9 @@ from playground.media import (
     to_pixels,
     write_image,
 )
+
+# `read_image` silences Pillow once for the process; pytest sets the filters back for each test.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
 PRIMARIES = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0], [255, 255, 0]]
 ATARI = [
@@ -104,6 +110,210 @@ def test_transparency_stands_on_white_and_cameras_are_turned_upright(tmp_path):
     exif[0x0112] = 6  # lies on its side
     Image.fromarray(patches()).save(tmp_path / "b.png", exif=exif)
     assert np.array_equal(read_image(tmp_path / "b.png"), np.rot90(patches(), -1))
+
+
+ORIENTATIONS = {  # EXIF: how the stored picture is to be turned
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a.transpose(1, 0, 2)[::-1, ::-1],
+    8: lambda a: np.rot90(a),
+}
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tiff"])
+def test_every_way_to_hold_a_camera(tmp_path, orientation, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(patches()).save(tmp_path / f"a{suffix}", exif=exif, lossless=True)
+    expected = ORIENTATIONS[orientation](patches())
+    assert np.array_equal(read_image(tmp_path / f"a{suffix}"), expected)
+
+
+@pytest.mark.parametrize("notes", [b"garbage", b"II*\0\xff\xff\xff\xff", b""])
+def test_broken_notes_of_a_camera_spoil_no_pixels(tmp_path, notes):
+    Image.fromarray(patches()).save(tmp_path / "a.png", exif=b"Exif\0\0" + notes)
+    assert np.array_equal(read_image(tmp_path / "a.png"), patches())
+
+
+GREYS = np.arange(256, dtype=np.uint8).reshape(8, 32)
+
+
+@pytest.mark.parametrize(
+    ("name", "picture"),
+    [
+        ("L.png", Image.fromarray(GREYS)),
+        ("L.jpg", Image.fromarray(GREYS)),
+        ("LA.png", Image.fromarray(GREYS).convert("LA")),
+        ("16bit.png", Image.fromarray(GREYS.astype(np.uint16) * 256 + 77)),
+        ("16bit.tiff", Image.fromarray(GREYS.astype(np.uint16) * 256 + 77)),
+        ("32bit.tiff", Image.fromarray(GREYS.astype(np.int32) * 256 + 77)),
+        ("float.tiff", Image.fromarray(GREYS.astype(np.float32) / 255)),
+        ("palette.gif", Image.fromarray(GREYS)),
+        ("grey.bmp", Image.fromarray(GREYS)),
+    ],
+)
+def test_greys_of_any_depth(tmp_path, name, picture):
+    """Pillow's own conversion would make nearly all of the 16-bit ones white."""
+    picture.save(tmp_path / name)
+    pixels = read_image(tmp_path / name)
+    assert pixels.shape == (8, 32, 3) and pixels.dtype == np.uint8
+    assert np.abs(pixels.astype(int) - GREYS[..., None]).max() <= (2 if name == "L.jpg" else 0)
+
+
+def test_colours_of_any_mode(tmp_path):
+    colours = np.array(Image.fromarray(patches()).quantize(12).convert("RGB"))
+    assert np.array_equal(colours, patches())
+    Image.fromarray(patches()).quantize(12).save(tmp_path / "palette.png")
+    Image.fromarray(patches()).quantize(12).save(tmp_path / "palette.gif")
+    Image.fromarray(patches()).save(tmp_path / "a.bmp")
+    Image.fromarray(patches()).save(tmp_path / "a.ppm")
+    for name in ("palette.png", "palette.gif", "a.bmp", "a.ppm"):
+        assert np.array_equal(read_image(tmp_path / name), patches()), name
+    Image.fromarray(patches()).convert("CMYK").save(tmp_path / "cmyk.jpg", quality=95)
+    Image.fromarray(patches()).convert("CMYK").save(tmp_path / "cmyk.tiff")
+    middle = slice(BLOCK // 2, None, BLOCK)
+    for name in ("cmyk.jpg", "cmyk.tiff"):
+        seen = read_image(tmp_path / name)[middle, middle].astype(int)
+        assert np.abs(seen - COLOURS.reshape(3, 4, 3)).max() <= 12, name
+    bits = Image.fromarray((GREYS > 100).astype(np.uint8) * 255).convert("1")
+    bits.save(tmp_path / "bits.png")
+    assert np.array_equal(read_image(tmp_path / "bits.png")[..., 0], (GREYS > 100) * 255)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tiff"])
+def test_of_animated_pictures_the_first_is_read(tmp_path, suffix):
+    shades = [Image.new("RGB", (8, 6), (shade,) * 3) for shade in (40, 90, 200)]
+    options = {"lossless": True} if suffix == "webp" else {}
+    path = tmp_path / f"a.{suffix}"
+    shades[0].save(path, save_all=True, append_images=shades[1:], **options)
+    assert read_image(path).shape == (6, 8, 3) and (read_image(path) == 40).all()
+
+
+def test_palette_transparency_stands_on_white(tmp_path):
+    picture = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
+    picture.putpalette([10, 20, 30, 200, 0, 0])
+    for name in ("a.png", "a.gif"):
+        picture.save(tmp_path / name, transparency=1)
+        assert read_image(tmp_path / name).tolist() == [[[10, 20, 30], [255, 255, 255]]]
+
+
+def test_reading_at_a_size_keeps_the_centre_and_the_shape(tmp_path):
+    """A 90 × 30 picture of three squares: the middle one stays, undistorted."""
+    thirds = np.repeat(np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8), 30, 0)
+    write_image(tmp_path / "wide.png", thirds.repeat(30, 1))
+    write_image(tmp_path / "high.png", thirds.repeat(30, 1).transpose(1, 0, 2))
+    for name in ("wide.png", "high.png"):
+        pixels = read_image(tmp_path / name, 10)
+        assert pixels.shape == (10, 10, 3)
+        assert (pixels[1:-1, 1:-1] == [0, 255, 0]).all()  # filtering mixes in the neighbours
+        assert read_image(tmp_path / name, 60).shape == (60, 60, 3)
+    assert read_image(tmp_path / "wide.png", (10, 30)).shape == (10, 30, 3)
+    assert (read_image(tmp_path / "wide.png", (10, 30))[:, 2] == [255, 0, 0]).all()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_reading_small_is_antialiased(tmp_path, suffix):
+    """A checkerboard of single pixels becomes an even grey; picking pixels would not."""
+    board = (np.indices((512, 512)).sum(0) % 2 * 255).astype(np.uint8)
+    write_image(tmp_path / f"a{suffix}", board[..., None].repeat(3, 2))
+    inner = read_image(tmp_path / f"a{suffix}", 32)[2:-2, 2:-2]
+    assert np.abs(inner.astype(int) - 127).max() <= 3
+
+
+def bad_files(folder):
+    """Name -> bytes of every kind of file that only looks like a picture."""
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    found = {"empty.png": b"", "text.jpg": b"not a picture", "page.png": b"<html></html>"}
+    for name in ("torn.png", "torn.jpg", "torn.gif", "torn.webp", "torn.bmp", "torn.tiff"):
+        Image.fromarray(noise).save(folder / name)
+        data = (folder / name).read_bytes()
+        found[name] = data[: len(data) // 2]
+    write_image(folder / "good.png", noise)
+    good = bytearray((folder / "good.png").read_bytes())
+    good[60:80] = bytes(20)
+    found["corrupt.png"] = bytes(good)
+    # A picture of 60,000 × 60,000 in 60 bytes, and a script for Ghostscript.
+    size = (60_000).to_bytes(4, "big")
+    header = b"IHDR" + size + size + bytes((8, 2, 0, 0, 0))
+    header = len(header[4:]).to_bytes(4, "big") + header + zlib.crc32(header).to_bytes(4, "big")
+    found["bomb.png"] = b"\x89PNG\r\n\x1a\n" + header + b"\0\0\0\0IDAT"
+    found["script.eps"] = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n"
+    for name, data in found.items():
+        (folder / name).write_bytes(data)
+    return found
+
+
+def test_every_kind_of_bad_picture_is_told_in_one_sentence(tmp_path):
+    for name in bad_files(tmp_path):
+        for size in (None, 16):
+            with pytest.raises(UserError) as caught:
+                read_image(tmp_path / name, size)
+            said = str(caught.value)
+            assert said.startswith(str(tmp_path / name)) and said.endswith(".") and "\n" not in said
+    with pytest.raises(UserError, match="megapixels"):
+        read_image(tmp_path / "bomb.png")
+
+
+def test_a_picture_just_too_large_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    Image.new("L", (101, 100)).save(tmp_path / "a.png")
+    monkeypatch.setattr(media, "MAX_PIXELS", 10_000)
+    with pytest.raises(UserError, match="megapixels"):
+        read_image(tmp_path / "a.png")
+    Image.new("L", (100, 100)).save(tmp_path / "b.png")
+    assert read_image(tmp_path / "b.png").shape == (100, 100, 3)
+    # A JPEG that is wanted small is decoded small.
+    Image.new("L", (400, 400)).save(tmp_path / "c.jpg")
+    assert read_image(tmp_path / "c.jpg", 20).shape == (20, 20, 3)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in the file system here")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(UserError, match="no file"):
+        read_image(tmp_path / "pipe.png")
+
+
+def test_damaged_files_only_raise_user_errors(tmp_path):
+    """Hundreds of small damages: a picture or one sentence, and nothing else."""
+    rng = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    good = []
+    for suffix in ("png", "jpg", "gif", "webp", "bmp"):
+        Image.fromarray(patches()).save(tmp_path / f"good.{suffix}", exif=exif)
+        good.append((tmp_path / f"good.{suffix}").read_bytes())
+    refused = 0
+    for turn in range(500):
+        data = bytearray(good[turn % len(good)])
+        for place in rng.integers(0, min(len(data), rng.choice([60, 10_000])), 3):
+            data[place] = rng.integers(256)
+        (tmp_path / "bad").write_bytes(data[: rng.integers(10, 3 * len(data))])
+        try:
+            pixels = read_image(tmp_path / "bad", 16)
+            assert pixels.shape == (16, 16, 3) and pixels.dtype == np.uint8
+        except UserError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert 50 < refused < 500
+
+
+def test_pillow_says_nothing_beside_the_one_sentence(tmp_path):
+    notes = b"Exif\0\0II*\0\xff\xff\xff\xff"
+    Image.fromarray(patches()).save(tmp_path / "a.png", exif=notes)  # of which Pillow warns
+    code = f"from playground.media import read_image; read_image({str(tmp_path / 'a.png')!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not done.stderr
+
+
+def test_encoded_pictures_are_files(tmp_path):
+    (tmp_path / "a.png").write_bytes(encode_image(patches()))
+    assert np.array_equal(read_image(tmp_path / "a.png"), patches())
+    assert encode_image(patches(), ".JPG")[:2] == b"\xff\xd8"
 
 
 def test_bad_pictures_are_told_in_one_sentence(tmp_path):
