@@ -1,39 +1,40 @@
-"""The one CNN contract, its families, and how weights get in.
+"""The one CNN contract: named layers, logits, freezing, layer groups, and how weights get in.
 
 Tensors in: float NCHW in [0, 1] (a normalisation that published weights expect lives inside the
 backbone); `to_unit` makes them from uint8. Tensors out: `forward` the last map (B, C, h, w),
-`features` the named layers, `classify` logits (B, num_classes).
+`features` the named layers, `logits` and `classify` (B, num_classes).
 
-A family is a sequence of named stages run in order; stopping early, channels, strides, sizes and
-the classifier all follow from it, so that no task needs a special case.
+A family is a module whose children are its layers in running order, and last its head. Stopping
+early, channels, strides, sizes, freezing and layer groups all follow from that, so that no task
+needs a special case. The families live in `playground.backbones`, each with its source:
 
-Families, their layers and their sources:
-    nature  conv1 relu1 conv2 relu2 conv3 relu3
-            Mnih et al. 2015, "Human-level control through deep reinforcement learning", Methods.
-    impala  conv1 pool1 block1_1 block1_2 conv2 pool2 ... block3_2 relu
-            Espeholt et al. 2018, "IMPALA", figure 3 (right); norm="spectral" as in
-            Clark et al. 2024, "Beyond the Rainbow".
+    nature impala                                       atari
+    deepconv alexnet vgg16 vgg19 vgg19_slim16           plain
+    googlenet                                           googlenet
+    resnet18 resnet34 resnet50                          resnet
+    squeezenet mobilenet_v2                             mobile
+    arcade                                              arcade
 
-Departs from the papers: PyTorch's default initialisation (uniform by fan-in) in both; in impala
-`width` multiplies the channels 16, 32, 32, and norm="layer" is an option of our own.
+`state_dict` has torchvision's keys where torchvision has the family. Where torchvision numbers the
+layers of one sequence ("features.10.weight"), parameters keep the layer's name ("conv3_1.weight")
+and only the keys of the state are translated; it is loaded under either.
 """
 
 import copy
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm
 
 from playground.errors import UserError, nearest
+from playground.weights import find, load_weights
 
-Stage = Callable[[Tensor], Tensor]
+Stage = nn.Module
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB; torchvision's
 
 
 def to_unit(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -47,12 +48,48 @@ def to_unit(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     return interleaved.to(dtype).div_(255)
 
 
+def he_initialise(module: nn.Module) -> None:
+    """Convolutions and linear layers: N(0, 2 / fan_in) and zero biases (He et al. 2015)."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def above_0(option: str, value: float) -> None:
+    """UserError unless the option's value is above 0."""
+    if not value > 0:
+        raise UserError(f"A backbone's {option} must be above 0, not {value}.")
+
+
+def scaled(channels: int, width: float) -> int:
+    """`channels` times `width`, at least 1; UserError unless `width` is above 0."""
+    above_0("width", width)
+    return max(1, round(channels * width))
+
+
+def one_of(option: str, value: str | None, *allowed: str | None) -> None:
+    """UserError unless the option's value is one of those."""
+    if value not in allowed:
+        names = " or ".join("none" if name is None else f"'{name}'" for name in allowed)
+        raise UserError(f"A backbone's {option} is {names} here, not '{value}'.")
+
+
 class Backbone(nn.Module):
-    """Named stages run in order. A family defines `stages` and calls `_finish` once built.
+    """Named layers run in order. A family adds its layers, then its head, and calls `_finish`.
 
     `channels` and `strides` map each layer's name to its channel count and to the input pixels
     between two of its neighbours; `out_channels` belongs to the last layer.
     """
+
+    HEAD = "fc"  # the child that makes logits; absent where num_classes is 0
+    MEAN: tuple[float, ...] | None = None  # of RGB in [0, 1], taken off pictures inside; then they
+    STD: tuple[float, ...] = (1.0, 1.0, 1.0)  # are divided by these. For other channels: averages
+    PUBLISHED: str | None = None  # the sequence that holds the layers in torchvision's state dict
+
+    mean: Tensor | None
+    std: Tensor
 
     def __init__(self, in_channels: int, num_classes: int) -> None:
         super().__init__()
@@ -62,13 +99,23 @@ class Backbone(nn.Module):
         self.num_classes = num_classes
         self.channels: dict[str, int] = {}
         self.strides: dict[str, int] = {}
+        self.frozen: str | None = None  # the deepest layer that does not train
+        for name, values in (("mean", self.MEAN), ("std", self.STD)):
+            tensor = None if self.MEAN is None else torch.tensor(values).view(1, -1, 1, 1)
+            if tensor is not None and in_channels != 3:
+                tensor = tensor.mean(1, keepdim=True)
+            self.register_buffer(name, tensor, persistent=False)
 
     def stages(self) -> Iterable[tuple[str, Stage]]:
         """(layer name, function of the layer before) in the order in which they run."""
-        raise NotImplementedError
+        return [(name, child) for name, child in self.named_children() if name != self.HEAD]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Float (B, in_channels, H, W) in [0, 1] -> the last map (B, out_channels, h, w)."""
+        """Float (B, in_channels, H, W) in [0, 1] -> the last map (B, out_channels, h, w).
+
+        Pictures of another float type than the weights' are normalised as they come, then cast.
+        """
+        x = self._normalised(x)
         for _, stage in self.stages():
             x = stage(x)
         return x
@@ -76,9 +123,10 @@ class Backbone(nn.Module):
     def features(self, x: Tensor, names: Iterable[str] | None = None) -> dict[str, Tensor]:
         """The named layers (all by default) in running order; nothing deeper is computed."""
         wanted = set(self.channels if names is None else names)
-        for name in wanted - self.channels.keys():
-            raise UserError(f"No layer '{name}' here.{nearest(name, self.channels)}")
+        for name in wanted:
+            self._check(name)
         found: dict[str, Tensor] = {}
+        x = self._normalised(x)
         for name, stage in self.stages():
             if len(found) == len(wanted):
                 break
@@ -88,24 +136,102 @@ class Backbone(nn.Module):
         return found
 
     def classify(self, x: Tensor) -> Tensor:
-        """Logits (B, num_classes): global average pool of the last map, then one linear layer."""
+        """Float (B, in_channels, H, W) in [0, 1] -> logits (B, num_classes)."""
+        return self.logits(self(x))
+
+    def logits(self, last: Tensor) -> Tensor:
+        """The last map (B, out_channels, h, w) -> logits (B, num_classes); UserError without head.
+
+        A family's own where it has one, else a global average pool and one linear layer.
+        """
         if not self.num_classes:
             raise UserError("This backbone has no classifier; create it with num_classes > 0.")
-        return self.fc(self(x).mean((2, 3)))  # (B, C, h, w) -> (B, C) -> (B, num_classes)
+        return self._head(last)
+
+    def _head(self, last: Tensor) -> Tensor:
+        return self.fc(last.mean((2, 3)))  # (B, C, h, w) -> (B, C) -> (B, num_classes)
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """The classifier's; none without one."""
+        return list(getattr(self, self.HEAD).parameters()) if self.num_classes else []
+
+    def layer_groups(self) -> list[tuple[str, list[nn.Parameter]]]:
+        """(layer name, parameters) from shallow to deep, last the head: each parameter once.
+
+        For learning rates by layer. Batch normalisations belong to the layer that they follow.
+        """
+        groups: list[tuple[str, list[nn.Parameter]]] = []
+        for name, stage in self.stages():
+            parameters = list(stage.parameters())
+            if isinstance(stage, nn.BatchNorm2d) and groups:
+                groups[-1][1].extend(parameters)
+            elif parameters:
+                groups.append((name, parameters))
+        if self.num_classes:
+            groups.append((self.HEAD, self.head_parameters()))
+        return groups
+
+    def freeze(self, upto: str | None) -> None:
+        """Stop training the layer `upto` and all before it; None lets all layers train.
+
+        Frozen layers also stay in evaluation mode, whatever `train()` says: batch normalisation
+        uses and keeps the statistics that it came with.
+        """
+        if upto is not None:
+            self._check(upto)
+        self.frozen = upto
+        for _, stage in self.stages():
+            stage.requires_grad_()
+        for stage in self._frozen():
+            stage.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Training mode for what is not frozen; see `freeze`."""
+        super().train(mode)
+        for stage in self._frozen():
+            stage.eval()
+        return self
 
     def out_size(self, height: int, width: int) -> tuple[int, int]:
         """(h, w) of the last map for an input of (height, width) pixels."""
         *_, last = self._shapes(height, width).values()
         return last[2], last[3]
 
+    def translate(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A published state in this family's keys and shapes; what is known already stays."""
+        return found
+
     def _finish(self) -> None:
-        """Add the classifier and measure the layers' channels and strides."""
-        near, far = self._shapes(1024, 1024), self._shapes(2048, 2048)
-        self.channels = {name: shape[1] for name, shape in near.items()}
-        self.strides = {name: 1024 // (far[name][2] - near[name][2]) for name in near}
+        """Measure the layers' channels and strides; add the linear classifier if there is none."""
+        side = 2**14  # so large that what borders take is nothing beside it
+        shapes = self._shapes(side, side)
+        self.channels = {name: shape[1] for name, shape in shapes.items()}
+        self.strides = {name: round(side / shape[2]) for name, shape in shapes.items()}
         self.out_channels = list(self.channels.values())[-1]
-        if self.num_classes:
+        if self.num_classes and not hasattr(self, self.HEAD):
             self.fc = nn.Linear(self.out_channels, self.num_classes)
+        if self.PUBLISHED:
+            self.register_state_dict_post_hook(_publish)
+            self.register_load_state_dict_pre_hook(_unpublish)
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        if not x.is_floating_point():
+            raise TypeError(f"Backbones take floats in [0, 1]; make them of {x.dtype} by to_unit.")
+        if self.mean is not None:
+            x = (x - self.mean) / self.std
+        return x.to(next(self.parameters()).dtype)
+
+    def _check(self, name: str) -> None:
+        if name not in self.channels:
+            raise UserError(f"No layer '{name}' here.{nearest(name, self.channels)}")
+
+    def _frozen(self) -> Iterator[Stage]:
+        if self.frozen is not None:
+            for name, stage in self.stages():
+                yield stage
+                if name == self.frozen:
+                    break
 
     @torch.no_grad()
     def _shapes(self, height: int, width: int) -> dict[str, torch.Size]:
@@ -123,86 +249,52 @@ class Backbone(nn.Module):
         return shapes
 
 
-class Nature(Backbone):
-    """Three plain convolutions (Mnih et al. 2015); 84x84 in gives 64x7x7 out at width 1."""
-
-    def __init__(self, in_channels: int = 3, num_classes: int = 0, width: float = 1.0) -> None:
-        super().__init__(in_channels, num_classes)
-        if width <= 0:
-            raise UserError(f"width multiplies the channels and must be above 0, not {width}.")
-        narrow, wide = max(1, round(32 * width)), max(1, round(64 * width))
-        self.conv1 = nn.Conv2d(in_channels, narrow, 8, 4)
-        self.relu1 = nn.ReLU()
-        self.conv2 = nn.Conv2d(narrow, wide, 4, 2)
-        self.relu2 = nn.ReLU()
-        self.conv3 = nn.Conv2d(wide, wide, 3)
-        self.relu3 = nn.ReLU()
-        self._finish()
-
-    def stages(self) -> Iterable[tuple[str, Stage]]:
-        """See Backbone.stages."""
-        return (
-            ("conv1", self.conv1),
-            ("relu1", self.relu1),
-            ("conv2", self.conv2),
-            ("relu2", self.relu2),
-            ("conv3", self.conv3),
-            ("relu3", self.relu3),
-        )
+def _published(backbone: Backbone, prefix: str) -> dict[str, str]:
+    """{"<prefix>conv1_1": "<prefix>features.0", ...}: names here and in torchvision's state."""
+    return {
+        prefix + name: f"{prefix}{backbone.PUBLISHED}.{index}"
+        for index, (name, _) in enumerate(backbone.stages())
+    }
 
 
-class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(relu(x)))), (B, C, h, w) -> the same shape (Espeholt et al. 2018)."""
-
-    def __init__(self, channels: int, norm: str | None) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        # One group is a LayerNorm over (C, h, w) that does not depend on the picture's size.
-        self.norm1 = nn.GroupNorm(1, channels) if norm == "layer" else nn.Identity()
-        self.norm2 = nn.GroupNorm(1, channels) if norm == "layer" else nn.Identity()
-        if norm == "spectral":
-            spectral_norm(self.conv1)
-            spectral_norm(self.conv2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Float (B, C, h, w) -> (B, C, h, w)."""
-        y = self.conv1(F.relu(self.norm1(x)))
-        return x + self.conv2(F.relu(self.norm2(y)))
+def _rename(state: dict[str, Any], names: dict[str, str]) -> None:
+    """Replace, in place and in order, the keys' beginnings that are in `names` (whole parts)."""
+    for key in list(state):
+        layer = next((name for name in names if key.startswith(name + ".")), None)
+        new = key if layer is None else names[layer] + key[len(layer) :]
+        state[new] = state.pop(key)
 
 
-class Impala(Backbone):
-    """Three sections of conv, max-pool 3/2 and two residual blocks; 84x84 in gives 11x11 out.
-
-    `norm`: None, "layer" (before each ReLU of the residual blocks) or "spectral" (on their
-    convolutions: one power iteration at each forward in training mode, kept in buffers).
-    """
-
-    def __init__(
-        self, in_channels: int = 3, num_classes: int = 0, width: int = 1, norm: str | None = None
-    ) -> None:
-        super().__init__(in_channels, num_classes)
-        if width < 1 or width != int(width):
-            raise UserError(f"impala's width is a whole number from 1, not {width}.")
-        if norm not in (None, "layer", "spectral"):
-            raise UserError(f"impala's norm is none, 'layer' or 'spectral', not '{norm}'.")
-        before = in_channels
-        for section, base in enumerate((16, 32, 32), start=1):
-            channels = base * int(width)
-            self.add_module(f"conv{section}", nn.Conv2d(before, channels, 3, padding=1))
-            self.add_module(f"pool{section}", nn.MaxPool2d(3, 2, padding=1))
-            self.add_module(f"block{section}_1", ResidualBlock(channels, norm))
-            self.add_module(f"block{section}_2", ResidualBlock(channels, norm))
-            before = channels
-        self.relu = nn.ReLU()
-        self._finish()
-
-    def stages(self) -> Iterable[tuple[str, Stage]]:
-        """See Backbone.stages."""
-        return [(name, child) for name, child in self.named_children() if name != "fc"]
+def _publish(backbone: Any, state: dict[str, Any], prefix: str, _: Any) -> None:
+    _rename(state, _published(backbone, prefix))
 
 
-FAMILIES: dict[str, type[Backbone]] = {"nature": Nature, "impala": Impala}
+def _unpublish(backbone: Any, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    names = _published(backbone, prefix)
+    _rename(state, {theirs: ours for ours, theirs in names.items()})
+
+
+def families() -> dict[str, Callable[..., Backbone]]:
+    """Each family's class by name."""
+    # Imported here, for the families are built on this module.
+    from playground.backbones import arcade, atari, googlenet, mobile, plain, resnet
+
+    return {
+        "nature": atari.Nature,
+        "impala": atari.Impala,
+        "deepconv": plain.DeepConv,
+        "alexnet": plain.AlexNet,
+        "vgg16": plain.VGG16,
+        "vgg19": plain.VGG19,
+        "vgg19_slim16": plain.VGG19Slim16,
+        "googlenet": googlenet.GoogLeNet,
+        "resnet18": resnet.ResNet18,
+        "resnet34": resnet.ResNet34,
+        "resnet50": resnet.ResNet50,
+        "squeezenet": mobile.SqueezeNet,
+        "mobilenet_v2": mobile.MobileNetV2,
+        "arcade": arcade.Arcade,
+    }
 
 
 def create(
@@ -212,44 +304,28 @@ def create(
     weights: str | Path | None = None,
     **options: Any,
 ) -> Backbone:
-    """A backbone by family name; `weights` is a local .safetensors file. See the module's top.
+    """A backbone by family name, in training mode.
+
+    Args:
+        name: a family; see the module's top. Its class tells its options.
+        in_channels: of the pictures. Weights for RGB are adapted to other numbers.
+        num_classes: of the classifier; 0 for none.
+        weights: "imagenet" (downloaded once; see `playground.weights`), a name of what ships in
+            playground/zoo, or a local file (.safetensors, .pth); None initialises at random. A
+            classifier of another size than theirs starts at random.
+        options: the family's own.
 
     Raises UserError for an unknown family or option and for weights of another architecture.
     """
-    if name not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        raise UserError(f"No backbone '{name}'.{nearest(name, FAMILIES)} There are: {known}.")
-    family = FAMILIES[name]
+    known = families()
+    if name not in known:
+        raise UserError(
+            f"No backbone '{name}'.{nearest(name, known)} There are: {', '.join(known)}."
+        )
+    family = known[name]
     for option in options.keys() - inspect.signature(family).parameters.keys():
         raise UserError(f"The backbone '{name}' has no option '{option}'.")
     backbone = family(in_channels, num_classes, **options)
     if weights is not None:
-        load_weights(backbone, Path(weights))
+        load_weights(backbone, find(name, weights))
     return backbone
-
-
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Copy a safetensors file into `module`, or raise a UserError and leave it untouched.
-
-    Keys and shapes must match, save for the classifier `fc`: a file made without one fits.
-    """
-    try:
-        found = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"Cannot read weights from {path}: {error}.") from error
-    own = module.state_dict()
-    missing = [key for key in own if key not in found and not key.startswith("fc.")]
-    unexpected = [key for key in found if key not in own and not key.startswith("fc.")]
-    reshaped = [
-        f"{key} is {tuple(found[key].shape)} in the file, {tuple(own[key].shape)} here"
-        for key in own
-        if key in found and found[key].shape != own[key].shape
-    ]
-    wrong = [
-        f"{what}: {', '.join(keys[:4])}{f' and {len(keys) - 4} more' if len(keys) > 4 else ''}"
-        for what, keys in (("missing", missing), ("unexpected", unexpected), ("shapes", reshaped))
-        if keys
-    ]
-    if wrong:
-        raise UserError(f"{path} holds weights of another architecture ({'; '.join(wrong)}).")
-    module.load_state_dict(found | {key: own[key] for key in own if key not in found}, strict=False)

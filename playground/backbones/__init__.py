@@ -1,0 +1,1 @@
+"""The families of backbones; `playground.backbone.create` makes them by name."""

@@ -1,0 +1,80 @@
+"""The trunks of deep reinforcement learning on Atari: nature and impala.
+
+Layers and sources:
+    nature  conv1 relu1 conv2 relu2 conv3 relu3
+            Mnih et al. 2015, "Human-level control through deep reinforcement learning", Methods.
+    impala  conv1 pool1 block1_1 block1_2 conv2 pool2 ... block3_2 relu
+            Espeholt et al. 2018, "IMPALA", figure 3 (right); norm="spectral" as in
+            Clark et al. 2024, "Beyond the Rainbow".
+
+Departs from the papers: PyTorch's default initialisation (uniform by fan-in) in both; in impala
+`width` multiplies the channels 16, 32, 32, and norm="layer" is an option of our own.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+from playground.backbone import Backbone, one_of, scaled
+from playground.errors import UserError
+
+
+class Nature(Backbone):
+    """Three plain convolutions (Mnih et al. 2015); 84x84 in gives 64x7x7 out at width 1."""
+
+    def __init__(self, in_channels: int = 3, num_classes: int = 0, width: float = 1.0) -> None:
+        super().__init__(in_channels, num_classes)
+        narrow, wide = scaled(32, width), scaled(64, width)
+        self.conv1 = nn.Conv2d(in_channels, narrow, 8, 4)
+        self.relu1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(narrow, wide, 4, 2)
+        self.relu2 = nn.ReLU()
+        self.conv3 = nn.Conv2d(wide, wide, 3)
+        self.relu3 = nn.ReLU()
+        self._finish()
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(relu(conv(relu(x)))), (B, C, h, w) -> the same shape (Espeholt et al. 2018)."""
+
+    def __init__(self, channels: int, norm: str | None) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        # One group is a LayerNorm over (C, h, w) that does not depend on the picture's size.
+        self.norm1 = nn.GroupNorm(1, channels) if norm == "layer" else nn.Identity()
+        self.norm2 = nn.GroupNorm(1, channels) if norm == "layer" else nn.Identity()
+        if norm == "spectral":
+            spectral_norm(self.conv1)
+            spectral_norm(self.conv2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float (B, C, h, w) -> (B, C, h, w)."""
+        y = self.conv1(F.relu(self.norm1(x)))
+        return x + self.conv2(F.relu(self.norm2(y)))
+
+
+class Impala(Backbone):
+    """Three sections of conv, max-pool 3/2 and two residual blocks; 84x84 in gives 11x11 out.
+
+    `norm`: None, "layer" (before each ReLU of the residual blocks) or "spectral" (on their
+    convolutions: one power iteration at each forward in training mode, kept in buffers).
+    """
+
+    def __init__(
+        self, in_channels: int = 3, num_classes: int = 0, width: int = 1, norm: str | None = None
+    ) -> None:
+        super().__init__(in_channels, num_classes)
+        if width < 1 or width != int(width):
+            raise UserError(f"impala's width is a whole number from 1, not {width}.")
+        one_of("norm", norm, None, "layer", "spectral")
+        before = in_channels
+        for section, base in enumerate((16, 32, 32), start=1):
+            channels = base * int(width)
+            self.add_module(f"conv{section}", nn.Conv2d(before, channels, 3, padding=1))
+            self.add_module(f"pool{section}", nn.MaxPool2d(3, 2, padding=1))
+            self.add_module(f"block{section}_1", ResidualBlock(channels, norm))
+            self.add_module(f"block{section}_2", ResidualBlock(channels, norm))
+            before = channels
+        self.relu = nn.ReLU()
+        self._finish()
