@@ -22,11 +22,22 @@ Preset ``laptop`` (Pong past 18 in 0.5 to 1 million agent steps) differs from it
 channels and hidden units with LayerNorm; a shared hidden layer under a dueling head; 3-step
 returns; prioritised replay; Adam; batches of 64 every 8 agent steps; a target copied every 500
 updates; exploration that ends at 0.01 after 100,000 agent steps; a replay of 300,000.
+
+With several processes (``--devices N``) each has environments, a replay and exploration of its own;
+gradients are averaged. ``envs``, ``train_every``, ``batch_size`` and ``replay_capacity`` are each
+process's, so N of them make N times the agent steps, and N times the batch, in as many updates.
+``progress`` counts the agent steps of all, and with it ``warmup`` and the decay of exploration.
+Importance weights are divided by the largest of a process's batch. The first process evaluates.
+Going on with the same number is exact. With another number it is not: the replays of the processes
+that remain are kept, new ones act until theirs has something to learn from, and meanwhile nobody
+learns.
 """
 
 from __future__ import annotations
 
 import math
+import os
+import re
 import shutil
 import zlib
 from collections import deque
@@ -48,6 +59,7 @@ from agents.replay import Batch, Replay, ReplayFiles
 from agents.rmsprop import EPSILON as RMSPROP_EPSILON
 from agents.rmsprop import CenteredRMSprop
 from agents.screen import watch
+from playground import ranks
 from playground.config import setting
 from playground.device import available_memory
 from playground.errors import UserError
@@ -63,7 +75,7 @@ class DQNConfig:
 
     game: str = setting("pong", "game to learn, any of ale-py's by its short name")
     protocol: str = setting("machado", "rules of training", choices=tuple(PROTOCOLS))
-    envs: int = setting(8, "environments stepped together")
+    envs: int = setting(8, "environments stepped together, in each process")
     backbone: str = setting("nature", "trunk of the Q-network", choices=("nature", "impala"))
     width: float = setting(0.5, "channels of the trunk, as a factor")
     hidden: int = setting(256, "units of the hidden layer")
@@ -72,11 +84,13 @@ class DQNConfig:
     double: bool = setting(False, "actions of the target chosen by the online network")
     n_step: int = setting(3, "rewards summed before bootstrapping", "agent steps")
     gamma: float = setting(0.99, "discount", "per agent step")
-    replay_capacity: int = setting(300_000, "size of the replay, 7.1 KB each", "agent steps")
+    replay_capacity: int = setting(
+        300_000, "size of each process's replay, 7.1 KB each", "agent steps"
+    )
     priority: float = setting(0.5, "exponent of prioritised replay, 0 is uniform")
     priority_beta: float = setting(0.4, "exponent of its importance weights")
-    batch_size: int = setting(64, "transitions of an update")
-    train_every: int = setting(8, "agent steps between two updates", "agent steps")
+    batch_size: int = setting(64, "transitions of an update, in each process")
+    train_every: int = setting(8, "a process's own agent steps between two updates", "agent steps")
     warmup: int = setting(10_000, "steps before the first update", "agent steps")
     optimizer: str = setting("adam", "optimizer", choices=("adam", "rmsprop"))
     learning_rate: float = setting(2.5e-4, "step size of the optimizer")
@@ -167,28 +181,33 @@ def td_target(
     return reward + discount * best
 
 
+def _threads(envs: int) -> int:
+    """Emulator threads of a process, so that several share the cores; 0 lets ale-py choose."""
+    if ranks.world() == 1:
+        return 0
+    return max(1, min(envs, (os.cpu_count() or 1) // ranks.local_world()))
+
+
 class DQN(nn.Module):
     """The training task: N games played by exploration, one learner, one replay."""
 
     unit = "agent steps"
+    panel_stride = FRAMES_PER_SECOND  # one picture a second
 
     def __init__(self, config: DQNConfig, seed: int = 0) -> None:
         super().__init__()
         config.check()
-        self.config, self.seed = config, seed
+        self.config, self.seed = config, (seed := ranks.stream_seed(seed))
         self.game = resolve(config.game)
         self.rules = protocol(config.protocol)
-        self.envs = VectorAtari(self.game, config.envs, self.rules, seed=seed)
+        self.envs = VectorAtari(self.game, config.envs, self.rules, seed, _threads(config.envs))
         self.rng = np.random.Generator(np.random.PCG64([seed, 1]))
         self.online = self._network()
         self.target = self._network().requires_grad_(False)
         self.target.load_state_dict(self.online.state_dict())
         self.optimizers = {"online": self._optimizer()}
         self._check_memory()
-        self.replay = Replay(
-            config.replay_capacity, config.envs, n_step=config.n_step, gamma=config.gamma,
-            priority_exponent=config.priority, reward_clip=config.reward_clip, seed=seed,
-        )  # fmt: skip
+        self.replay = self._replay()
         self.run: Run | None = None
         self.files: ReplayFiles | None = None
         self.marks: list[int] = []  # vector steps of the replay at the newest checkpoints
@@ -212,13 +231,22 @@ class DQN(nn.Module):
             dueling=c.dueling, layer_norm=c.layer_norm,
         )  # fmt: skip
 
+    def _replay(self) -> Replay:
+        c = self.config
+        return Replay(
+            c.replay_capacity, c.envs, n_step=c.n_step, gamma=c.gamma,
+            priority_exponent=c.priority, reward_clip=c.reward_clip, seed=self.seed,
+        )  # fmt: skip
+
     def _check_memory(self) -> None:
         """UserError where the replay cannot fit: better at once than killed in the night."""
-        needed, free = self.config.replay_capacity * 84 * 84, available_memory()
+        capacity, processes = self.config.replay_capacity, ranks.local_world()
+        needed, free = capacity * processes * 84 * 84, available_memory()
         if free is not None and needed > free:
+            times = f"{processes} times " if processes > 1 else ""
             raise UserError(
-                f"A replay of {self.config.replay_capacity:,} agent steps needs {needed / 1e9:.1f} "
-                f"GB of memory, {free / 1e9:.1f} GB are free: lower --replay-capacity."
+                f"A replay of {times}{capacity:,} agent steps needs {needed / 1e9:.1f} GB of "
+                f"memory, {free / 1e9:.1f} GB are free: lower --replay-capacity."
             )
 
     def _optimizer(self) -> torch.optim.Optimizer:
@@ -251,11 +279,13 @@ class DQN(nn.Module):
         for i in np.flatnonzero(self.ended):
             self.finished.append(float(self.scores[i]))
             self.scores[i] = 0
-        made = int(acted.sum())
         enough = max(self.config.batch_size, 2 * self.config.envs)  # never final rows alone
-        if self.progress >= self.learn_from and len(self.replay) >= enough:
-            self.credit += made / self.config.train_every
-        self.progress += made
+        ready = self.progress >= self.learn_from and len(self.replay) >= enough
+        made = torch.tensor([acted.sum(), ready], dtype=torch.float64)
+        made_each, ready_share = trainer.mean(made).tolist()  # over the processes
+        if ready_share == 1:  # all update together or none does
+            self.credit += made_each / self.config.train_every
+        self.progress += round(made_each * trainer.world)
         metrics["epsilon"] = self.epsilon
         if self.ended.any():
             metrics["return"] = float(np.mean(self.finished))
@@ -355,7 +385,11 @@ class DQN(nn.Module):
         self.marks, self.dropped = self.marks[-keep:], oldest
         self.files.prune(oldest - self.replay.steps)
         for folder in self.run.path.glob("replay*"):
-            if folder != self.files.folder:  # from before a refill
+            place = re.fullmatch(r"replay(?:\.(\d+))?(?:-\d+)?", folder.name)
+            owner = int(place[1] or 0) if place else -1
+            mine = owner == ranks.rank() and folder != self.files.folder  # from before a refill
+            orphaned = owner >= ranks.world() and ranks.rank() == 0  # of more processes
+            if mine or orphaned:
                 shutil.rmtree(folder, ignore_errors=True)
 
     # Looking, saving, going on.
@@ -365,8 +399,13 @@ class DQN(nn.Module):
         return Agent(self.online, self.game, protocol=self.rules.name)
 
     def evaluate(self, trainer: Trainer) -> dict[str, Any]:
-        """Whole games on fresh emulators; a film of the first seconds of one. {} when given up."""
+        """Whole games on fresh emulators; a film of the first seconds of one. {} when given up.
+
+        By the first process; the others wait.
+        """
         c = self.config
+        if trainer.rank > 0:
+            return {}
         try:
             result = evaluate(
                 self.agent(), protocol=self.rules, episodes=c.eval_episodes,
@@ -395,9 +434,12 @@ class DQN(nn.Module):
         self.agent().save(path, settings=self.config, trained_agent_steps=self.progress)
 
     def attach(self, run: Run) -> None:
-        """Keep the replay's rows in the run's folder ``replay/``."""
+        """Keep the replay's rows in the run's folder ``replay/``, each process's in its own."""
         self.run = run
-        self.files = ReplayFiles(self.replay, run.path / "replay")
+        self.files = ReplayFiles(self.replay, run.path / self._rows_folder())
+
+    def _rows_folder(self) -> str:
+        return f"replay.{ranks.rank()}" if ranks.rank() else "replay"
 
     def state(self) -> dict[str, Any]:
         """All that is not a tensor of the module; taking it changes nothing."""
@@ -408,6 +450,7 @@ class DQN(nn.Module):
             "scores": self.scores, "finished": list(self.finished), "starts": self.starts,
             "ended": self.ended, "envs": self.envs.state(), "replay": self.replay.state(),
             "pending": pending, "pixels": zlib.crc32(self.observation.tobytes()),
+            "processes": ranks.world(),
         }  # fmt: skip
         if self.files is not None:
             state["rows"] = self.files.folder.name
@@ -424,13 +467,17 @@ class DQN(nn.Module):
             # Act before learning again: as many steps as a first training starts with. The old
             # rows stay until no checkpoint needs them.
             self.learn_from = self.progress + self.config.warmup
+            self.replay, self.errors, self.credit = self._replay(), None, 0.0
+            self.marks, self.dropped = [], -1
             if self.run is not None:
-                folder = self.run.path / f"replay-{self.progress}"
+                folder = self.run.path / f"{self._rows_folder()}-{self.progress}"
                 shutil.rmtree(folder, ignore_errors=True)
                 self.files = ReplayFiles(self.replay, folder)
             self.refill = False  # going back after a divergence is exact again
             return
-        self.credit, self.learn_from = state["credit"], state["learn_from"]
+        self.learn_from = state["learn_from"]
+        # The same in all processes: those that join have none.
+        self.credit = state["credit"] if state.get("processes", 1) == ranks.world() else 0.0
         self.rng.bit_generator.state = state["rng"]
         self.scores = np.array(state["scores"])
         self.starts, self.ended = np.array(state["starts"]), np.array(state["ended"])
@@ -447,6 +494,11 @@ class DQN(nn.Module):
             self.files = ReplayFiles(self.replay, self.run.path / state["rows"])
             self.files.load(self.replay.written)
             self.marks = [self.replay.written]
+
+    def join(self, state: dict[str, Any]) -> None:
+        """Begin beside others that go on from ``state`` of the first: with an empty replay."""
+        self.refill = True
+        self.load_state(state)
 
     def reseed(self, number: int) -> None:
         """Other exploration and other draws than the last time, after a divergence."""

@@ -1,9 +1,10 @@
-"""Where and how finely to compute: device, threads, determinism, memory layout, precision."""
+"""Where and how to compute: device, threads, determinism, memory layout, compiling, precision."""
 
 import contextlib
+import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from playground import ranks
 from playground.checkpoint import rng_state, set_rng_state
 from playground.errors import UserError
+from playground.run import Run, device_name
 
 REHEARSAL_SECONDS = 0.4  # for each precision
 REHEARSAL_GAIN = 1.05  # below this the clock's noise decides, and fp32 is the safer one
@@ -20,17 +23,8 @@ REHEARSAL_GAIN = 1.05  # below this the clock's noise decides, and fp32 is the s
 MEMINFO = Path("/proc/meminfo")  # Linux
 
 
-def set_up(device: str, threads: int | None, deterministic: bool) -> torch.device:
-    """Set threads and determinism for the process; the device that `device` or "auto" means.
-
-    UserError when it is not here.
-    """
-    if threads or deterministic:
-        # Sums over threads depend on their number: deterministic without one means one thread.
-        torch.set_num_threads(threads or 1)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic mode demands it
-    torch.use_deterministic_algorithms(deterministic)
-    torch.backends.cudnn.benchmark = not deterministic
+def find(device: str) -> torch.device:
+    """The device that `device` or "auto" means; UserError when it is not here."""
     here = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
@@ -43,17 +37,89 @@ def set_up(device: str, threads: int | None, deterministic: bool) -> torch.devic
     return torch.device(device)
 
 
-def lay_out(task: nn.Module, device: torch.device, compile: bool) -> None:
-    """Move the task; models with convolutions become channels_last; compile them on request."""
+def set_up(device: str, threads: int | None, deterministic: bool) -> torch.device:
+    """Set threads and determinism for the process; gives what `find` does."""
+    if threads or deterministic:
+        # Sums over threads depend on their number: deterministic without one means one thread.
+        torch.set_num_threads(threads or 1)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic mode demands it
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = not deterministic
+    return find(device)
+
+
+def lay_out(task: Any, device: torch.device) -> None:
+    """Move the task; models with convolutions become channels_last.
+
+    Save those that an L-BFGS optimizer trains: it wants parameters in plain order. With several
+    processes, batch norms on GPUs see the batches of all.
+    """
     task.to(device)
-    if compile:
-        # What cannot be compiled runs eagerly, and PyTorch warns.
-        torch._dynamo.config.suppress_errors = True
+    if ranks.world() > 1 and device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(task)
+    plain = {
+        id(parameter)
+        for optimizer in task.optimizers.values()
+        if isinstance(optimizer, torch.optim.LBFGS)
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
     for model in task.children():
-        if any(p.dim() == 4 for p in model.parameters()):
-            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if compile:
-            model.compile()
+        parameters = list(model.parameters())
+        if any(p.dim() == 4 for p in parameters) and not any(id(p) in plain for p in parameters):
+            model.to(memory_format=torch.channels_last)
+
+
+def compile(task: nn.Module, say: Callable[[str], None]) -> None:
+    """torch.compile each model's call; what fails to compile runs eagerly, and `say` tells so."""
+    said: list[str] = []
+
+    def tell(error: BaseException) -> None:
+        if not said:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            said.append(reason[0])
+            say(f"torch.compile failed ({reason[0]}); going on without it, at the usual speed.")
+
+    def compiler(graph: Any, inputs: Any) -> Callable[..., Any]:
+        try:
+            return torch._dynamo.lookup_backend("inductor")(graph, inputs)
+        except Exception as error:  # no C++ compiler, an operator it does not know, ...
+            tell(error)
+            return graph.forward
+
+    def quiet(record: logging.LogRecord) -> bool:
+        """The sentence in the place of a traceback."""
+        if record.exc_info and record.exc_info[1]:
+            tell(record.exc_info[1])
+        return not record.exc_info
+
+    torch._dynamo.config.suppress_errors = True  # what Python it cannot follow, it runs as it is
+    # Not added: an earlier training's would swallow it.
+    logging.getLogger("torch._dynamo.convert_frame").filters = [quiet]
+    for model in task.children():
+        try:
+            model.compile(backend=compiler)
+        except Exception as error:  # a system or a Python that it does not know
+            tell(error)
+
+
+def chosen_precision(name: str, deterministic: bool, task: Any, run: Run, kind: str) -> str:
+    """The precision for `name` on a device of this kind, kept in the run's settings and on resume.
+
+    "auto" is measured; UserError for what the device cannot do.
+    """
+    reason = "asked for"
+    if deterministic and name != "fp64":
+        name, reason = "fp32", "deterministic mode"
+    elif name == "auto":
+        kept = run.settings.get("precision")
+        if kept is not None and kept["device"] == device_name(kind):
+            return kept["precision"]
+        name, reason = measured_precision(task, torch.device(kind))
+    if name == "fp16" and kind == "cpu":
+        raise UserError("fp16 needs a GPU; on a CPU use --precision bf16, fp32 or auto.")
+    run.update(precision={"precision": name, "reason": reason, "device": device_name(kind)})
+    return name
 
 
 def measured_precision(task: Any, device: torch.device) -> tuple[str, str]:

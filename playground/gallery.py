@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from playground.charts import Points, bars, curves, short
 from playground.errors import UserError
 from playground.media import INK, PANEL, draw_text, text_width, to_pixels
-from playground.run import Run, atomic_path, writing
+from playground.run import Run, atomic_path, read_json, writing
 
 TYPES = {
     ".mp4": "video/mp4",
@@ -30,13 +31,9 @@ TYPES = {
 }
 EMBED_BYTES = 25_000_000  # a larger film or picture is linked
 PAGE_BYTES = 100_000_000  # what all embedded files may take; from then on all are linked
-POINTS = 240  # a curve of more is drawn as means over as many stretches, with the range
 LETTERS_PX = 12
-
-# The chart's box, in its own units, and the room for its axes.
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 420, 220, 52, 12, 12, 28
-
-Points = list[tuple[float, float]]
+PANELS = 8  # of those drawn at evaluations, shown
+CAPTIONS = "captions.json"  # in a run's gallery: file name -> what it shows
 
 
 def contact_sheet(
@@ -45,7 +42,7 @@ def contact_sheet(
     labels: Sequence[str] | None = None,
     padding: int = 4,
 ) -> np.ndarray:
-    """Pictures in rows of `columns`, a label below each: (H, W, 3) uint8.
+    """Pictures in rows of `columns`, a label of one or more lines below each: (H, W, 3) uint8.
 
     `images` are whatever `to_pixels` takes, of any sizes: a cell is as large as the largest, and
     pictures stand in its middle. `padding` is in pixels, around every cell.
@@ -57,7 +54,9 @@ def contact_sheet(
         raise ValueError(f"{len(labels)} labels for {len(pictures)} pictures")
     height = max(picture.shape[0] for picture in pictures)
     width = max(picture.shape[1] for picture in pictures)
-    pitch = (height + padding + (LETTERS_PX + 4 if labels else 0), width + padding)
+    lines = max(label.count("\n") + 1 for label in labels) if labels else 0
+    below = lines * (LETTERS_PX + 2) + 2 if labels else 0
+    pitch = (height + padding + below, width + padding)
     columns = min(columns, len(pictures))
     rows = math.ceil(len(pictures) / columns)
     shape = (rows * pitch[0] + padding, columns * pitch[1] + padding, 3)
@@ -68,8 +67,9 @@ def contact_sheet(
         left = x + (width - picture.shape[1]) // 2
         sheet[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
         if labels:
-            cell = sheet[y + height : y + height + LETTERS_PX + 4, x : x + width]
-            cell[:] = draw_text(cell, _fit(labels[place], width), (0, 2), LETTERS_PX, INK)
+            cell = sheet[y + height : y + height + below, x : x + width]
+            text = [_fit(line, width) for line in labels[place].split("\n")]
+            cell[:] = draw_text(cell, text, (0, 2), LETTERS_PX, INK)
     return sheet
 
 
@@ -116,16 +116,19 @@ def _section(run: Run, number: int, out: Path, room: list[int]) -> str:
     about = [settings.get("task"), settings.get("created"), settings.get("device")]
     facts = " · ".join(_text(fact) for fact in about if fact)
     series = _series(run.metrics())
-    unit = settings.get("unit", "steps")
-    charts = "".join(_chart(key, points, unit) for key, points in series.items() if _varies(points))
-    films = _media(run, "videos", out, room)
-    pictures = _media(run, "gallery", out, room)
+    films = _media(run, _files(run, "videos", out), out, room)
+    found = _files(run, "gallery", out)
+    panels = [file for file in found if file.name.startswith("panel-")]
+    pictures = _media(run, [file for file in found if file not in panels], out, room)
+    learning = _media(run, _spread(panels, PANELS), out, room)
     parts = [
         f'<section aria-labelledby="run-{number}"><h2 id="run-{number}">{_text(run.name)}</h2>',
         f"<p>{facts}</p>",
         _grid("Films", films),
-        _grid("Curves", charts),
-        _grid("Pictures", pictures, "grid large"),
+        _grid("Curves", _curves(series, settings)),
+        _grid("Shares", _bar_charts(run)),
+        _grid("Pictures", pictures, "pictures"),
+        _grid("While it learned", learning),
         _figures(series),
         _settings(settings),
         "</section>",
@@ -153,89 +156,62 @@ def _is_number(value: Any) -> bool:
     return plain and math.isfinite(value)
 
 
+def _curves(series: dict[str, Points], settings: dict[str, Any]) -> str:
+    """A chart for each figure that varies; what was evaluated beside what was trained on.
+
+    Figures pair by name, `evaluate/loss` with `loss`; the setting "score" names that of the score.
+    """
+    shown = {key: points for key, points in series.items() if _varies(points)}
+    trained = {key: key.removeprefix("evaluate/") for key in shown if key.startswith("evaluate/")}
+    trained["evaluate/score"] = str(settings.get("score", "score"))
+    pairs = {key: name for key, name in trained.items() if key in shown and name in shown}
+    unit = settings.get("unit", "steps")
+    return "".join(
+        curves({name: shown[name] for name in (key, pairs.get(key, key))}, unit)
+        for key in shown
+        if key not in pairs.values()
+    )
+
+
 def _varies(points: Points) -> bool:
     return len({x for x, _ in points}) > 1 and len({y for _, y in points}) > 1
 
 
-def _chart(key: str, points: Points, unit: str) -> str:
-    """One curve as SVG: a line of means, and where points were merged the range behind it."""
-    xs, ys = np.array(points, float).T
-    order = np.argsort(xs, kind="stable")
-    stretches = np.array_split(order, min(len(order), POINTS))
-    x = np.array([xs[part].mean() for part in stretches])
-    low, mean, high = (
-        np.array([of(ys[part]) for part in stretches]) for of in (np.min, np.mean, np.max)
-    )
-    x_range, y_range = (xs.min(), xs.max()), (ys.min(), ys.max())
-
-    def at_x(value: Any) -> Any:
-        return LEFT + (value - x_range[0]) / (x_range[1] - x_range[0]) * (WIDTH - LEFT - RIGHT)
-
-    def at_y(value: Any) -> Any:
-        share = (value - y_range[0]) / (y_range[1] - y_range[0])
-        return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
-
-    def line(x: np.ndarray, y: np.ndarray) -> str:
-        return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(at_x(x), at_y(y), strict=True))
-
-    axes = "".join(
-        f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at_y(y):.1f}" '
-        f'y2="{at_y(y):.1f}"/><text x="{LEFT - 6}" y="{at_y(y) + 4:.1f}" '
-        f'text-anchor="end">{_short(y)}</text>'
-        for y in _ticks(*y_range)
-    )
-    axes += "".join(
-        f'<text x="{at_x(x):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{_short(x)}</text>'
-        for x in _ticks(*x_range)
-    )
-    shape = f'<polyline class="line" points="{line(x, mean)}"/>'
-    if len(points) > POINTS:
-        band = line(np.concatenate([x, x[::-1]]), np.concatenate([high, low[::-1]]))
-        shape = f'<polygon class="band" points="{band}"/>{shape}'
-    elif len(points) <= 40:
-        shape += "".join(
-            f'<circle class="dot" cx="{at_x(a):.1f}" cy="{at_y(b):.1f}" r="2.5"/>'
-            for a, b in zip(x, mean, strict=True)
-        )
-    label = (
-        f"{key} over {unit}: {_short(ys[order[0]])} at {_short(x_range[0])}, "
-        f"{_short(ys[order[-1]])} at {_short(x_range[1])}; "
-        f"lowest {_short(ys.min())}, highest {_short(ys.max())}"
-    )
-    return (
-        f"<figure><figcaption><b>{_text(key)}</b> over {_text(unit)}</figcaption>"
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{_text(label)}">'
-        f"{axes}{shape}</svg></figure>"
-    )
+def _bar_charts(run: Run) -> str:
+    """Each file of the gallery that holds the arguments of `charts.bars`, its rows among them."""
+    drawn = ""
+    for file in sorted((run.path / "gallery").glob("*.json")):
+        found = read_json(file)
+        if file.name != CAPTIONS and isinstance(found, dict) and found.get("rows"):
+            drawn += bars(**found)
+    return drawn
 
 
-def _ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers within low..high."""
-    raw = (high - low) / about
-    size = 10.0 ** math.floor(math.log10(raw))
-    step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= raw * 0.999)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [i * step for i in range(first, last + 1)]
-
-
-def _short(value: float) -> str:
-    """A figure in few characters: 1.5M, 20k, 0.05, 2.5e-05."""
-    for size, sign in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if abs(value) >= size:
-            return f"{value / (1e3 if sign == 'k' else size):.4g}{sign}"
-    return f"{value:.4g}"
-
-
-def _media(run: Run, folder: str, out: Path, room: list[int]) -> str:
+def _files(run: Run, folder: str, out: Path) -> list[Path]:
     """The folder's films and pictures, by name, numbers in them in their order."""
-    found = []
     with writing(out):
-        files = [file for file in (run.path / folder).glob("*") if file.suffix.lower() in TYPES]
-        for file in sorted(files, key=_natural):
-            if file.name.startswith("."):  # being written
-                continue
+        found = [file for file in (run.path / folder).glob("*") if file.suffix.lower() in TYPES]
+    # A leading dot: it is being written.
+    return sorted((file for file in found if not file.name.startswith(".")), key=_natural)
+
+
+def _spread(files: list[Path], count: int) -> list[Path]:
+    """At most so many of them, evenly chosen, first and last included."""
+    if len(files) <= count:
+        return files
+    return [files[round(i * (len(files) - 1) / (count - 1))] for i in range(count)]
+
+
+def _media(run: Run, files: list[Path], out: Path, room: list[int]) -> str:
+    """Films and pictures with captions, inside the page while there is room."""
+    found = []
+    captions = _captions(run.path / "gallery" / CAPTIONS)
+    with writing(out):
+        for file in files:
             size, name = file.stat().st_size, _text(file.name)
             caption = f"{name} ({math.ceil(size / 1e3):,} kB)"
+            if file.name in captions:
+                caption = f"<b>{name}</b> {_text(captions[file.name])}"
             if size > min(EMBED_BYTES, room[0]):
                 item = f'<p><a href="{_text(_link(file, out))}">{name}</a></p>'
                 caption = f"{math.ceil(size / 1e6)} MB, in a file of its own"
@@ -250,6 +226,11 @@ def _media(run: Run, folder: str, out: Path, room: list[int]) -> str:
                     item = f'<img alt="{name} of {_text(run.name)}" src="{source}">'
             found.append(f"<figure>{item}<figcaption>{caption}</figcaption></figure>")
     return "".join(found)
+
+
+def _captions(file: Path) -> dict[str, str]:
+    found = read_json(file) if file.is_file() else {}
+    return found if isinstance(found, dict) else {}
 
 
 def _natural(file: Path) -> list[Any]:
@@ -271,7 +252,7 @@ def _figures(series: dict[str, Points]) -> str:
         values = [value for _, value in points]
         cells = (len(values), values[0], min(values), max(values), values[-1])
         rows += f'<tr><th scope="row">{_text(key)}</th>'
-        rows += "".join(f"<td>{_short(cell)}</td>" for cell in cells) + "</tr>"
+        rows += "".join(f"<td>{short(cell)}</td>" for cell in cells) + "</tr>"
     heads = "".join(
         f'<th scope="col">{head}</th>' for head in ("", "logged", "first", "min", "max", "last")
     )
@@ -307,9 +288,9 @@ def _text(value: Any) -> str:
 
 STYLE = """
 :root{color-scheme:light dark;--page:#fbfaf8;--card:#fff;--ink:#1d1f24;--soft:#5c626e;
---rule:#dedbd5;--line:#b4560c}
+--rule:#dedbd5;--line:#b4560c;--other:#2f6690}
 @media(prefers-color-scheme:dark){:root{--page:#141519;--card:#1d1f25;--ink:#e6e7ea;--soft:#a2a8b4;
---rule:#343842;--line:#f09a4a}}
+--rule:#343842;--line:#f09a4a;--other:#7fb2d9}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:1180px;padding:1.5rem 1rem 4rem;background:var(--page);
 color:var(--ink);font:16px/1.5 system-ui,sans-serif}
@@ -322,7 +303,8 @@ nav a{margin-right:1rem}
 a{color:var(--line)}
 .grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(340px,100%),1fr));gap:1rem;
 align-items:start}
-.large{grid-template-columns:repeat(auto-fill,minmax(min(520px,100%),1fr))}
+.pictures{display:flex;flex-wrap:wrap;gap:1rem;align-items:start}
+.pictures figcaption{width:0;min-width:100%}
 figure{margin:0;padding:.75rem;background:var(--card);border:1px solid var(--rule);
 border-radius:8px}
 figcaption{color:var(--soft);font-size:.9rem}
@@ -335,6 +317,12 @@ svg text{fill:var(--soft);font:11px system-ui,sans-serif}
 .line{fill:none;stroke:var(--line);stroke-width:1.8;stroke-linejoin:round}
 .band{fill:var(--line);opacity:.2}
 .dot{fill:var(--line)}
+.second .line{stroke:var(--other)}
+.second .band,.second .dot{fill:var(--other)}
+.first{fill:var(--line)}
+.other{fill:var(--other)}
+figcaption .first{color:var(--line)}
+figcaption .other{color:var(--other)}
 pre{background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:.75rem;
 overflow-x:auto}
 details{margin-top:1rem}

@@ -21,9 +21,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 
+from playground import ranks
 from playground.errors import UserError
 
 PACKAGES = ("torch", "numpy", "lightning-fabric", "gymnasium", "ale-py", "stable-baselines3")
@@ -107,7 +109,11 @@ def device_name(kind: str = "cpu") -> str:
 
 
 class Run:
-    """A run directory that stands. `Run.create` makes one, `Run.open` finds one again."""
+    """A run directory that stands. `Run.create` makes one, `Run.open` finds one again.
+
+    Where several processes train together (see `ranks`), only the first one writes: in the others
+    `lock`, `update` and `log` do nothing.
+    """
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path = path
@@ -129,8 +135,26 @@ class Run:
         label: str = "",
         **extra: Any,
     ) -> "Run":
-        """Make `runs/task/name`; without a name `<label or task>-<date>-<time>`, made unique."""
-        folder = Path(runs) / task
+        """Make `runs/task/name`; without a name `<label or task>-<date>-<time>`, made unique.
+
+        Of several processes the first one makes it, and all of them get it.
+        """
+        path, settings = ranks.by_first(
+            lambda: cls._create(Path(runs), task, name, config, label, extra)
+        )
+        return cls(path, settings)
+
+    @classmethod
+    def _create(
+        cls,
+        runs: Path,
+        task: str,
+        name: str | None,
+        config: dict[str, Any],
+        label: str,
+        extra: dict[str, Any],
+    ) -> tuple[Path, dict[str, Any]]:
+        folder = runs / task
         wanted = name or f"{label or task}-{time.strftime('%Y%m%d-%H%M')}"
         with writing(folder / wanted):
             folder.mkdir(parents=True, exist_ok=True)
@@ -156,9 +180,8 @@ class Run:
             "device": device_name("cuda" if torch.cuda.is_available() else "cpu"),
             **extra,
         }
-        run = cls(path, settings)
-        run.update()
-        return run
+        write_json(path / "config.json", settings)
+        return path, settings
 
     @classmethod
     def open(cls, path: Path | str) -> "Run":
@@ -176,7 +199,7 @@ class Run:
 
         UserError while another process trains it.
         """
-        if self._lock is not None:
+        if self._lock is not None or not self.writes:
             return
         with writing(self.path / ".lock"):
             handle = open(self.path / ".lock", "a")  # noqa: SIM115
@@ -198,7 +221,13 @@ class Run:
     def update(self, **settings: Any) -> None:
         """Add to the settings and write config.json."""
         self.settings.update(settings)
-        write_json(self.path / "config.json", self.settings)
+        if self.writes:
+            write_json(self.path / "config.json", self.settings)
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process may write into it."""
+        return ranks.rank() == 0
 
     @property
     def checkpoints(self) -> Path:
@@ -215,6 +244,10 @@ class Run:
         """Where pictures and the summary page go."""
         return self._folder("gallery")
 
+    def panel(self, step: int) -> Path:
+        """The picture of the evaluation at `step`; the names sort by it."""
+        return self.gallery / f"panel-{step:010d}.png"
+
     def _folder(self, name: str) -> Path:
         with writing(self.path / name):
             (self.path / name).mkdir(exist_ok=True)
@@ -222,6 +255,8 @@ class Run:
 
     def log(self, step: int, **scalars: Any) -> None:
         """One line of figures at `step` (task units). Non-finite numbers are written as null."""
+        if not self.writes:
+            return
         values = {key: _plain(value) for key, value in scalars.items()}
         with writing(self.path / "metrics.jsonl"):
             if self._lines is None:
@@ -229,11 +264,19 @@ class Run:
             line = {"step": step, "time": round(time.time(), 3), **values}
             self._lines.write(json.dumps(line, allow_nan=False) + "\n")
             self._lines.flush()  # a killed process loses nothing
-            for key, value in values.items():
-                if isinstance(value, int | float):
-                    self._tensorboard_scalar(key, value, step)
+            if board := self._tensorboard():
+                for key, value in values.items():
+                    if isinstance(value, int | float):
+                        board.add_scalar(key, value, step)
 
-    def _tensorboard_scalar(self, key: str, value: float, step: int) -> None:
+    def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
+        """Show (H, W, 3) uint8 in TensorBoard."""
+        if self.writes and (board := self._tensorboard()):
+            with writing(self.path / "tensorboard"):
+                board.add_image(name, pixels, step, dataformats="HWC")
+
+    def _tensorboard(self) -> Any:
+        """TensorBoard's writer; False where it is not installed."""
         if self._board is None:
             try:
                 from torch.utils.tensorboard import SummaryWriter
@@ -243,8 +286,7 @@ class Run:
                 folder = str(self.path / "tensorboard")
                 self._board = SummaryWriter(folder, purge_step=self._purge_step)
                 self._purge_step = None
-        if self._board:
-            self._board.add_scalar(key, value, step)
+        return self._board
 
     def metrics(self) -> list[dict[str, Any]]:
         """All logged lines, oldest first; a line torn by a crash is left out."""
@@ -260,11 +302,16 @@ class Run:
 
     def rewind(self, step: int) -> None:
         """Forget what was logged after `step`, so that a resumed run does not log it twice."""
+        if not self.writes:
+            return
         self.close()
         self._purge_step = step + 1
         kept = [line for line in self.metrics() if line["step"] <= step]
         with atomic_path(self.path / "metrics.jsonl") as aside:
             aside.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        for file in self.gallery.glob("panel-*.png"):
+            if file > self.panel(step):
+                file.unlink()
 
     def close(self) -> None:
         """Close the files; the next log opens them again."""

@@ -10,26 +10,33 @@ an environment is: a task is an `nn.Module` whose child modules are its models, 
                                         goes through trainer.minimize
     evaluate(trainer) -> dict           figures, among them "score", higher is better
     state() / load_state(dict)          what is not a tensor of the module
-    export(path)                        weights for use, as safetensors
+    export(path)                        weights for use, as safetensors with their settings
     frames() -> Iterator[Frame]         what there is to see
 
 and, where it has them, `schedules: dict[str, LRScheduler]` (saved here, stepped by the task),
 `averaged: tuple[str, ...]` (the child modules under EMA, all by default), `rehearsal()` (a closure
 that gives a loss of typical size, for `precision auto`), `attach(run)` (called once, before
 anything is loaded, for a task that keeps files of its own in the run), `checkpoint_due: bool` (asks
-for a checkpoint) and `reseed(n)` (other random streams, after the n-th return from a divergence).
+for a checkpoint), `reseed(n)` (other random streams, after the n-th return from a divergence),
+`panel_stride: int` (see `panels`) and `join(dict)` (below).
 
 Call `seed_everything` before building the task: its first weights are drawn there.
+
+Several processes (see `ranks`): build task and run inside `with launched(config)`. All of them run
+the same loop on a task of their own and call `step` equally often; `minimize` averages gradients,
+so that all keep the same weights (at the start, the first one's). What differs the task says by
+`trainer.rank` and `trainer.world`: its share of each batch. `progress` counts what all of them did
+and is the same in all. Global random generators differ, so augmentation and exploration do.
+`evaluate` is called in all of them, and the first one's figures count; `trainer.mean` and `gather`
+put shares together. `state()` is asked of each, and given back to each; a process that the
+checkpoint does not know gets the first one's by `join`, or else by `load_state`. A batch norm sees
+its own process's batch (on GPUs that of all; see `norms`).
 """
 
 import contextlib
 import math
-import os
 import random
-import signal
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,18 +44,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim import Optimizer
 
-from playground import checkpoint
+from playground import checkpoint, device, panels, ranks, signals
+from playground.agenda import Agenda
 from playground.config import setting, validate
-from playground.device import lay_out, measured_precision, out_of_memory_said, set_up
 from playground.errors import UserError
-from playground.run import Run, atomic_path, device_name
+from playground.figures import Means
+from playground.norms import shared_statistics
+from playground.run import Run, atomic_path
 from playground.update import Updates
 
-FABRIC_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+FABRIC_PRECISION = {
+    **{"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"},
+    "fp64": "64-true",  # slow; to compare with something exact
+}
 MAX_REWINDS = 3
 
 
@@ -60,9 +71,9 @@ class TrainerConfig:
     hours: float | None = setting(None, "stop after so long, counted anew at each start", "hours")
     seed: int = setting(0, "seed of every random generator")
     device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda", "mps"))
-    devices: int = setting(1, "how many of them", "processes")
+    devices: int = setting(1, "how many of them, each with a batch of its own", "processes")
     precision: str = setting(
-        "auto", "auto measures and keeps the fastest", choices=("auto", "fp32", "bf16", "fp16")
+        "auto", "auto measures and keeps the fastest", choices=("auto", *FABRIC_PRECISION)
     )
     compile: bool = setting(False, "torch.compile the models")
     deterministic: bool = setting(False, "same seed, same bits: fp32, fixed threads, slower")
@@ -95,8 +106,6 @@ class TrainerConfig:
             raise UserError(f"--seed starts at 0, not {self.seed}.")
         if self.ema is not None and not 0 <= self.ema < 1:
             raise UserError(f"--ema is a decay from 0 to below 1, not {self.ema}.")
-        if self.devices > 1:
-            raise UserError("Training on several devices is not built yet; use --devices 1.")
 
 
 @dataclass(frozen=True)
@@ -121,6 +130,11 @@ def due(every: int | None, before: int, now: int) -> bool:
     return every is not None and now // every > before // every
 
 
+def launched(config: TrainerConfig) -> contextlib.AbstractContextManager[None]:
+    """Run a block in as many processes as `config` asks for; only the first one comes out of it."""
+    return ranks.launched(device.find(config.device).type, config.devices)
+
+
 class Trainer:
     """Trains one task into one run. `on_progress` gets each log line with rate and time left."""
 
@@ -133,28 +147,43 @@ class Trainer:
         say: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
     ) -> None:
         self.config, self.task, self.run = validate(config), task, run
-        self.on_progress, self.say = on_progress, say
-        device = set_up(config.device, config.threads, config.deterministic)
-        lay_out(task, device, config.compile)
+        self.rank, self.world = ranks.rank(), ranks.world()
+        self.on_progress = on_progress if self.rank == 0 else None
+        self.say = say if self.rank == 0 else lambda text: None
+        if ranks.planned(config.devices) != self.world:
+            raise UserError(
+                "Several processes start before anything else: build the task, the run and the "
+                "Trainer inside `with launched(config):`."
+            )
+        where = device.set_up(config.device, config.threads, config.deterministic)
+        if config.precision == "fp64":
+            task.double()
+        device.lay_out(task, where)
+        if self.world > 1:
+            task.load_state_dict(ranks.by_first(task.state_dict))
+        if config.compile:
+            device.compile(task, self.say)
         run.lock()
         if hasattr(task, "attach"):
             task.attach(run)
-        self.precision = self._choose_precision(device)
-        plugin: Any = FABRIC_PRECISION[self.precision]
-        self.fabric = Fabric(accelerator=device.type, devices=config.devices, precision=plugin)
+        self.precision = ranks.by_first(
+            lambda: device.chosen_precision(
+                config.precision, config.deterministic, task, run, where.type
+            )
+        )
+        precision = FABRIC_PRECISION[self.precision]
+        self.fabric = ranks.fabric(where.type, config.devices, precision)
         self.fabric.launch()
         self.device = self.fabric.device
         self.updates = Updates(task, self.fabric, config.clip_norm, config.accumulate, config.ema)
-        self._sums: dict[str, tuple[Any, int]] = {}  # of the step's figures since the last log
+        self.agenda = Agenda(config.hours, config.log_seconds, config.checkpoint_minutes)
+        self.means = Means()  # of the step's figures since the last log
         self._rewinds = 0
-        self._hold_until = 0.0  # no saving before: the last attempt was refused
-        self._stop: str | None = None
-        self._began = self._logged_at = self._saved_at = time.monotonic()
         self._logged_progress = 0
         self.score: float | None = None
         self.best: float | None = None
         # A stream of its own: the task's first weights were drawn from `seed`.
-        seed_everything(config.seed + 1)
+        seed_everything(ranks.stream_seed(config.seed + 1))
 
     def fit(self) -> Outcome:
         """Train until steps or hours are reached, a signal comes or `stop` is called; then save.
@@ -163,19 +192,20 @@ class Trainer:
         UserError: disk full, out of memory, or a training that diverges again after rewinding.
         """
         config, task = self.config, self.task
-        self._stop = None
-        self._began = self._logged_at = self._saved_at = time.monotonic()
+        self.agenda.begin()
         self._logged_progress = task.progress
         evaluated = saved = task.progress  # as it was at the last evaluation and save
-        with self._run_ended(), self._signals(), out_of_memory_said():
+        with self._run_ended(), signals.caught(self._interrupt), device.out_of_memory_said():
             while (reason := self._reason()) is None:
                 before = task.progress
-                self._add(task.step(self))
+                self.means.add(task.step(self))
                 now = task.progress
-                logging = self._log_due(before, now)
-                if logging:
+                log, save = self.agenda.meet(getattr(task, "checkpoint_due", False))
+                if config.log_every is not None:
+                    log = due(config.log_every, before, now)
+                if log:
                     self._log()
-                if (logging or self.updates.may_read) and self._diverging():
+                if (log or self.updates.may_read) and self._diverging():
                     self._rewind()
                     continue
                 best = False
@@ -183,7 +213,7 @@ class Trainer:
                     best = self._evaluate()
                     evaluated = now
                 # With a new best.safetensors its score: a kill must not leave one without the other
-                if best or due(config.checkpoint_every, before, now) or self._save_due():
+                if best or save or due(config.checkpoint_every, before, now):
                     self.save()
                     saved = now
             if reason in ("steps", "hours") and evaluated != task.progress:
@@ -195,12 +225,23 @@ class Trainer:
 
     def stop(self) -> None:
         """End `fit` after this round (for tasks that know when they are done)."""
-        self._stop = "stopped"
+        self.agenda.stop = "stopped"
 
     @property
     def stopping(self) -> bool:
-        """Whether `fit` is to end: a long evaluation gives up then, by returning no score."""
-        return self._stop is not None
+        """Whether `fit` is to end: a long evaluation gives up then, by returning no score.
+
+        Of several processes this one may know it first: what all of them do together goes on.
+        """
+        return self.agenda.stop is not None
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """The mean over all processes, each of which must ask for it, and in the same order."""
+        return ranks.mean(tensor)
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every process's value, in order of rank; tensors on the CPU. See `mean`."""
+        return ranks.gather(value)
 
     def minimize(self, loss_fn: Callable[[], Tensor], optimizer: Optimizer) -> Tensor:
         """One update of `optimizer`'s parameters towards a smaller `loss_fn()`; the loss, detached.
@@ -213,23 +254,36 @@ class Trainer:
         return self.updates.minimize(loss_fn, optimizer)
 
     def save(self) -> Path | None:
-        """Checkpoint now, with last.safetensors; None while updates are non-finite."""
-        self._saved_at = time.monotonic()
-        if self.updates.bad_run:
+        """Checkpoint now, with last.safetensors; None while updates or weights are non-finite."""
+        if self.updates.bad_run or not self.updates.finite():
             self.say("Not saved: the last update was not finite. The checkpoint before stands.")
-            self._hold_until = self._saved_at + self.config.log_seconds
+            self.agenda.saved(again_in=self.config.log_seconds)
             return None
+        self.agenda.saved()
+        with shared_statistics(self.task) as statistics:
+            mine = {
+                "sums": self.means.sums,
+                "rng": checkpoint.rng_state(),
+                "state": self.task.state(),
+                "statistics": statistics,
+                "accumulating": self.updates.accumulating(),
+            }
+            parts = ranks.to_first(mine)
+            # Nobody goes on, and drops what an older checkpoint needs, before the new one stands.
+            return ranks.by_first(lambda: self._write(parts))
+
+    def _write(self, parts: list[dict[str, Any]]) -> Path:
+        """The checkpoint of these processes' parts."""
         task = self.task
         state = {
             "task": type(task).__name__,
             "modules": task.state_dict(),
             "updates": self.updates.state(),
             "schedules": {n: s.state_dict() for n, s in getattr(task, "schedules", {}).items()},
-            "sums": self._sums,
             "score": self.score,
             "best": self.best,
-            "rng": checkpoint.rng_state(),
-            "state": task.state(),
+            **parts[0],
+            "others": parts[1:],
         }
         path = checkpoint.save(self.run.checkpoints, task.progress, state, self.config.keep)
         with self.updates.averaged(), atomic_path(self.run.path / "last.safetensors") as aside:
@@ -239,14 +293,19 @@ class Trainer:
     def resume(self, path: Path | None = None) -> int:
         """Go on exactly where a checkpoint (by default the run's newest good one) was saved.
 
-        Returns its progress. UserError when there is none or it belongs to another task.
+        Returns its progress. UserError when there is none or it belongs to another task. With
+        another number of processes than saved it, what each had of its own is lost or begun anew.
         """
-        step, state = checkpoint.load(path or self.run.checkpoints, self.say)
+        step, state = ranks.by_first(
+            lambda: checkpoint.load(path or self.run.checkpoints, self.say)
+        )
         task = self.task
         if state.get("task") != type(task).__name__:
             raise UserError(
                 f"This checkpoint is of the task {state.get('task')}, not {type(task).__name__}."
             )
+        parts = [state, *state.get("others", [])]
+        same = len(parts) == self.world
         try:
             task.load_state_dict(state["modules"])
             self.updates.load_state(state["updates"])
@@ -255,12 +314,24 @@ class Trainer:
         except (RuntimeError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"The checkpoint does not fit these settings: {reason}") from error
-        self._sums = state["sums"]
+        if same:
+            task.load_state_dict(parts[self.rank].get("statistics", {}), strict=False)
+        else:
+            self.say(f"Saved by {len(parts)} processes, going on with {self.world}.")
+        parts_here = [parts[self.rank]] if same else parts
+        self.updates.load_accumulating([part.get("accumulating", {}) for part in parts_here])
         self.score, self.best = state["score"], state["best"]
         task.progress = step
-        task.load_state(state["state"])
         self.run.rewind(step)
-        checkpoint.set_rng_state(state["rng"])  # last, as all of the above may draw
+        if self.rank < len(parts):
+            mine = parts[self.rank]
+            self.means.sums = mine["sums"]
+            task.load_state(mine["state"])
+            checkpoint.set_rng_state(mine["rng"])  # last, as all of the above may draw
+        else:
+            self.means.sums = {}
+            getattr(task, "join", task.load_state)(state["state"])
+            seed_everything(ranks.stream_seed(self.config.seed + 1 + step))
         return step
 
     def _diverging(self) -> bool:
@@ -269,7 +340,8 @@ class Trainer:
     def _rewind(self) -> None:
         """After too many non-finite updates: back to the last good state, with other chances."""
         self._rewinds += 1
-        if self._rewinds > MAX_REWINDS or checkpoint.latest(self.run.checkpoints) is None:
+        saved = ranks.by_first(lambda: checkpoint.latest(self.run.checkpoints))
+        if self._rewinds > MAX_REWINDS or saved is None:
             raise UserError(
                 f"The training diverged: {self.config.nan_patience} updates in a row were not "
                 "finite, and going back does not help. Lower the learning rate or set --clip-norm."
@@ -279,7 +351,7 @@ class Trainer:
             f"{self.config.nan_patience} updates in a row were not finite; went back to the "
             f"checkpoint at {step} {self.task.unit}."
         )
-        seed_everything(self.config.seed + 1 + 1000 * self._rewinds)
+        seed_everything(ranks.stream_seed(self.config.seed + 1 + 1000 * self._rewinds))
         if hasattr(self.task, "reseed"):
             self.task.reseed(self._rewinds)
 
@@ -291,14 +363,18 @@ class Trainer:
         rng, progress = checkpoint.rng_state(), self.task.progress
         modes = [(module, module.training) for module in self.task.modules()]
         self.task.eval()
-        with self.updates.averaged():
-            figures = self.task.evaluate(self)
+        with shared_statistics(self.task), self.updates.averaged():
+            own = self.task.evaluate(self)
+            figures = ranks.by_first(lambda: own)
             score = float(figures.get("score", math.nan))
             best = math.isfinite(score) and (self.best is None or score > self.best)
             if best:
                 self.best = score
+            if best and self.rank == 0:
                 with atomic_path(self.run.path / "best.safetensors") as aside:
                     self.task.export(aside)
+            if self.rank == 0 and not self.stopping:
+                panels.keep(self.task, self.run, progress)
         checkpoint.set_rng_state(rng)
         for module, training in modes:
             module.training = training
@@ -310,51 +386,37 @@ class Trainer:
             self.on_progress({"progress": progress, "best": self.best, **figures})
         return best
 
-    def _add(self, figures: dict[str, Any]) -> None:
-        """Sum a round's figures where they are, without reading them."""
-        for name, value in figures.items():
-            value = value.detach() if isinstance(value, Tensor) else value
-            total, count = self._sums.get(name, (0, 0))
-            self._sums[name] = (total + value, count + 1)
-
     def _log(self) -> None:
         """Write the mean figures since the last log, and report progress."""
-        now, progress = time.monotonic(), self.task.progress
-        means = {name: float(total) / count for name, (total, count) in self._sums.items()}
+        progress, seconds = self.task.progress, self.agenda.logged()
+        means = self.means.take()
         if skipped := int(self.updates.skipped):
             means["skipped_updates"] = skipped
-        rate = (progress - self._logged_progress) / max(now - self._logged_at, 1e-9)
+        rate = (progress - self._logged_progress) / max(seconds, 1e-9)
+        self._logged_progress = progress
         self.run.log(progress, **means, per_second=round(rate, 3))
-        self._sums, self._logged_at, self._logged_progress = {}, now, progress
         if not self.on_progress:
             return
         left = []  # seconds, by each limit
         if self.config.steps is not None and rate > 0:
             left.append((self.config.steps - progress) / rate)
         if self.config.hours is not None:
-            left.append(self.config.hours * 3600 - (now - self._began))
+            left.append(self.agenda.seconds_left())
         report = {"progress": progress, "steps": self.config.steps, "unit": self.task.unit}
         eta = max(0.0, min(left)) if left else None
         self.on_progress({**report, "per_second": rate, "eta_seconds": eta, **means})
-
-    def _log_due(self, before: int, now: int) -> bool:
-        if self.config.log_every is not None:
-            return due(self.config.log_every, before, now)
-        return time.monotonic() - self._logged_at >= self.config.log_seconds
-
-    def _save_due(self) -> bool:
-        now, minutes = time.monotonic(), self.config.checkpoint_minutes
-        asked = getattr(self.task, "checkpoint_due", False) and now >= self._hold_until
-        return asked or (minutes is not None and now - self._saved_at >= minutes * 60)
 
     def _reason(self) -> str | None:
         """Why to stop now, if at all."""
         if self.config.steps is not None and self.task.progress >= self.config.steps:
             return "steps"
-        hours = self.config.hours
-        if hours is not None and time.monotonic() - self._began >= hours * 3600:
-            return "hours"
-        return self._stop
+        return self.agenda.end
+
+    def _interrupt(self) -> str:
+        """At the first signal; what to tell the user."""
+        self.agenda.stop = "interrupted"
+        text = "Interrupted: saving after this round; once more breaks off."
+        return text if self.rank == 0 else ""
 
     @contextlib.contextmanager
     def _run_ended(self) -> Iterator[None]:
@@ -363,42 +425,3 @@ class Trainer:
         finally:
             self.run.close()
             self.run.unlock()
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """While it lasts, the first SIGINT, SIGTERM or SIGHUP ends `fit`, a second breaks in."""
-        if threading.current_thread() is not threading.main_thread():
-            yield  # Python delivers signals to the main thread only
-            return
-
-        def handle(number: int, frame: Any) -> None:
-            if self._stop == "interrupted":
-                raise KeyboardInterrupt
-            self._stop = "interrupted"
-            # Not `say`: a signal may come in the midst of a print, which cannot be entered twice.
-            os.write(2, b"\nInterrupted: saving after this round; once more breaks off.\n")
-
-        names = ("SIGINT", "SIGTERM", "SIGHUP")  # the last when a terminal closes; not on Windows
-        numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-        before = {number: signal.signal(number, handle) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _choose_precision(self, device: torch.device) -> str:
-        """The precision's name; the choice is kept in the run's settings and on resume."""
-        name, reason = self.config.precision, "asked for"
-        if self.config.deterministic:
-            name, reason = "fp32", "deterministic mode"
-        elif name == "auto":
-            kept = self.run.settings.get("precision")
-            if kept is not None and kept["device"] == device_name(device.type):
-                return kept["precision"]
-            name, reason = measured_precision(self.task, device)
-        if name == "fp16" and device.type == "cpu":
-            raise UserError("fp16 needs a GPU; on a CPU use --precision bf16, fp32 or auto.")
-        chosen = {"precision": name, "reason": reason, "device": device_name(device.type)}
-        self.run.update(precision=chosen)
-        return name

@@ -1,7 +1,7 @@
 """What one update is: forward, backward, guard against NaN, clip, step, average.
 
     forward under autocast -> backward into this optimizer's parameters -> (every n-th call)
-    unscale fp16, skip if not finite, clip, step, EMA, clear
+    average over processes, unscale fp16, skip if not finite, clip, step, EMA, clear
 
 Nothing here waits for a GPU, save L-BFGS, which reads its losses itself, and optimizers made
 without fused=True, which cannot skip a step on the device. On a CPU the guard is a plain `if`.
@@ -11,12 +11,17 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
+
+from playground import ranks
+from playground.gradients import Averaging
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass
@@ -27,6 +32,7 @@ class Group:
     vectors: list[Tensor]  # those of one dimension or none: biases, gains
     averages: list[Tensor]  # the EMA of `sources`
     sources: list[Tensor]
+    shared: Averaging | None  # with the other processes, where there are some
     calls: int = 0  # of minimize since the last update
 
 
@@ -37,7 +43,12 @@ class Updates:
     """
 
     def __init__(
-        self, task: Any, fabric: Fabric, clip_norm: float | None, accumulate: int, ema: float | None
+        self,
+        task: Any,
+        fabric: "Fabric",
+        clip_norm: float | None,
+        accumulate: int,
+        ema: float | None,
     ) -> None:
         self.task, self.fabric = task, fabric
         self.clip_norm, self.accumulate, self.decay = clip_norm, accumulate, ema
@@ -63,15 +74,20 @@ class Updates:
         with self.fabric.autocast():
             loss = loss_fn()
         part = loss / self.accumulate if self.accumulate > 1 else loss
-        self.fabric.backward(part, inputs=[p for p in group.parameters if p.requires_grad])
         group.calls += 1
+        last = group.calls == self.accumulate
+        if last and group.shared:
+            group.shared.begin(loss)
+        self.fabric.backward(part, inputs=[p for p in group.parameters if p.requires_grad])
         loss = loss.detach()
-        if group.calls == self.accumulate:
+        if last:
             self._update(optimizer, group, loss)
         return loss
 
     @torch.no_grad()
     def _update(self, optimizer: Optimizer, group: Group, loss: Tensor) -> None:
+        if group.shared:
+            loss = group.shared.finish()  # so that what is not finite in one process is so in all
         if self.scaler is not None:
             self.scaler.unscale_(optimizer)
         bad = self._is_bad(self._clip(group) + loss)
@@ -120,9 +136,12 @@ class Updates:
             optimizer.zero_grad()
             with self.fabric.autocast():
                 loss = loss_fn()
+            if group.shared:
+                group.shared.begin(loss)
             loss.backward(inputs=group.parameters)
-            losses.append(loss.detach())
-            return loss
+            # The line search of every process must see the same numbers.
+            losses.append(group.shared.finish() if group.shared else loss.detach())
+            return losses[-1]
 
         optimizer.step(closure)
         with torch.no_grad():
@@ -138,6 +157,11 @@ class Updates:
         """The same arithmetic for a bool and for a bool tensor."""
         self.bad_run = (self.bad_run + bad) * bad
         self.skipped = self.skipped + bad
+
+    def finite(self) -> bool:
+        """Whether all weights are, the averaged ones too. Waits for a GPU."""
+        weights = [*self.task.parameters(), *self.ema.values()]
+        return all(bool(torch.isfinite(w.detach().norm())) for w in weights)
 
     def _average(self, group: Group) -> None:
         if group.averages:
@@ -159,11 +183,9 @@ class Updates:
                     own[name].copy_(weights)
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next update depends on besides the task's own tensors."""
-        optimizers = self.task.optimizers
+        """What the next update depends on besides the task's own tensors and `accumulating`."""
         return {
-            "optimizers": {name: o.state_dict() for name, o in optimizers.items()},
-            "accumulating": {name: self._accumulating(o) for name, o in optimizers.items()},
+            "optimizers": {n: o.state_dict() for n, o in self.task.optimizers.items()},
             "ema": self.ema,
             "scaler": self.scaler.state_dict() if self.scaler is not None else {},
             "skipped": int(self.skipped),
@@ -173,11 +195,6 @@ class Updates:
         """Restore `state`; KeyError or ValueError when it belongs to other settings."""
         for name, optimizer in self.task.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
-            group, accumulating = self.groups[id(optimizer)], state["accumulating"][name]
-            group.calls = accumulating["calls"]
-            gradients = accumulating["gradients"] or [None] * len(group.parameters)
-            for parameter, gradient in zip(group.parameters, gradients, strict=True):
-                parameter.grad = None if gradient is None else gradient.to(parameter.device)
         with torch.no_grad():
             for name, average in self.ema.items():
                 average.copy_(state["ema"][name])
@@ -185,11 +202,29 @@ class Updates:
             self.scaler.load_state_dict(state["scaler"])
         self.skipped, self.bad_run = state["skipped"], 0
 
-    def _accumulating(self, optimizer: Optimizer) -> dict[str, Any]:
-        """The gradients of an update of which only some calls were made yet."""
-        group = self.groups[id(optimizer)]
-        gradients = [p.grad for p in group.parameters] if group.calls else []
-        return {"calls": group.calls, "gradients": gradients}
+    def accumulating(self) -> dict[str, Any]:
+        """By optimizer, this process's part of an update of which only some calls were made yet."""
+        found = {}
+        for name, optimizer in self.task.optimizers.items():
+            group = self.groups[id(optimizer)]
+            if group.calls:
+                gradients = [parameter.grad for parameter in group.parameters]
+                found[name] = {"calls": group.calls, "gradients": gradients}
+        return found
+
+    def load_accumulating(self, parts: list[dict[str, Any]]) -> None:
+        """Restore what one process saved, or the mean of several, which ends in their average."""
+        for name, optimizer in self.task.optimizers.items():
+            group = self.groups[id(optimizer)]
+            saved = [part[name] for part in parts if name in part]
+            group.calls = saved[0]["calls"] if saved else 0
+            for number, parameter in enumerate(group.parameters):
+                found = [part["gradients"][number] for part in saved]
+                found = [gradient for gradient in found if gradient is not None]
+                parameter.grad = None
+                if found:
+                    mean = sum(found[1:], start=found[0]) / len(saved)
+                    parameter.grad = mean.to(parameter.device)
 
     def _group(self, optimizer: Optimizer) -> Group:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -200,4 +235,5 @@ class Updates:
             for name, parameter in self.task.named_parameters()
             if name in self.ema and id(parameter) in own
         ]
-        return Group(parameters, vectors, [a for a, _ in pairs], [p for _, p in pairs])
+        shared = Averaging(parameters) if ranks.world() > 1 else None
+        return Group(parameters, vectors, [a for a, _ in pairs], [p for _, p in pairs], shared)

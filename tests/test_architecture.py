@@ -44,7 +44,12 @@ ROOT_ENTRIES = {"README.md", "pyproject.toml", "tests", *ROOMS} | {
     ".gitignore",
     ".pre-commit-config.yaml",
 }
-DOCUMENTS = ("playground/README.md", "playground/CHANGELOG.md", "scripts/benchmarks/RESULTS.md")
+DOCUMENTS = (
+    "playground/README.md",
+    "playground/CHANGELOG.md",
+    "playground/SCALING.md",
+    "scripts/benchmarks/RESULTS.md",
+)
 
 
 class Import(NamedTuple):

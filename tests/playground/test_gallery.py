@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from playground import gallery
+from playground import charts, gallery
 from playground.errors import UserError
 from playground.frames import Frame
 from playground.gallery import contact_sheet, write_page
@@ -159,13 +159,13 @@ def test_bad_runs_and_places(run, tmp_path):
     ],
 )
 def test_ticks_are_round_and_within(low, high, ticks):
-    assert gallery._ticks(low, high) == pytest.approx(ticks)
+    assert charts.ticks(low, high) == pytest.approx(ticks)
 
 
 def test_short_figures():
     figures = [0, 21, -20.5, 0.05, 2.5e-5, 9999, 20_000, 1_500_000, 2e9]
     shown = ["0", "21", "-20.5", "0.05", "2.5e-05", "9999", "20k", "1.5M", "2G"]
-    assert [gallery._short(figure) for figure in figures] == shown
+    assert [charts.short(figure) for figure in figures] == shown
 
 
 def test_a_browser_shows_the_page(run, tmp_path):
@@ -187,3 +187,52 @@ def test_a_browser_shows_the_page(run, tmp_path):
     shot = read_image(tmp_path / "shot.png")
     assert (shot == MAGENTA).all(-1).sum() >= 64 * 64  # the picture
     assert (shot == (0xB4, 0x56, 0x0C)).all(-1).sum() > 200  # the curves, in daylight
+
+
+def test_what_was_evaluated_stands_beside_what_was_trained_on(tmp_path):
+    run = Run.create(tmp_path, "classify", "a", {}, score="accuracy", unit="updates")
+    for step in range(1, 9):
+        run.log(step, loss=1 / step, accuracy=10.0 * step)
+        if step % 2 == 0:
+            run.log(step, **{"evaluate/score": 9.0 * step, "evaluate/loss": 2 / step})
+    write_page([run.path], tmp_path / "page.html")
+    page = Page(tmp_path / "page.html")
+    labels = [svg["aria-label"] for svg in page.all("svg")]
+    assert len(labels) == 2
+    assert labels[0].startswith("evaluate/score over updates: 18 at 2, 72 at 8;")
+    assert "accuracy over updates: 10 at 1, 80 at 8;" in labels[0]
+    assert labels[1].startswith("evaluate/loss") and "; loss over" in labels[1]
+    assert len(page.all("polyline")) == 4 and len(page.all("g")) == 2
+
+
+def test_bars_and_captions_come_from_files_of_the_gallery(tmp_path):
+    run = Run.create(tmp_path, "classify", "a", {})
+    rows = [{"name": NASTY, "forward": 1, "backward": 2.0}, {"name": "b", "forward": 0.5,
+            "backward": 0.5}]  # fmt: skip
+    chart = {"title": f"Time {NASTY}", "unit": "ms", "rows": rows, "shares": True}
+    (run.gallery / "layers.json").write_text(json.dumps(chart))
+    (run.gallery / "other.json").write_text("[1]")
+    (run.gallery / "captions.json").write_text(json.dumps({"a.png": f"shows {NASTY}"}))
+    write_image(run.gallery / "a.png", np.zeros((4, 4, 3), np.uint8))
+    write_page([run.path], tmp_path / "page.html")
+    page = Page(tmp_path / "page.html")
+    (svg,) = page.all("svg")
+    assert svg["aria-label"] == f"Time {NASTY}: {NASTY} 3 ms, 75 %; b 1 ms, 25 %"
+    widths = [float(rect["width"]) for rect in page.all("rect")]
+    assert widths[1] == pytest.approx(2 * widths[0], abs=0.2) and len(widths) == 4
+    assert f"shows {NASTY}" in page.text and "<script" not in page.source
+
+
+def test_bars_of_nothing():
+    assert "<svg" in charts.bars("none", "ms", [])
+
+
+def test_some_panels_show_how_it_learned(tmp_path):
+    run = Run.create(tmp_path, "classify", "a", {})
+    for step in range(0, 3000, 100):
+        write_image(run.panel(step), np.zeros((4, 4, 3), np.uint8))
+    write_image(run.gallery / "wrong.png", np.zeros((4, 4, 3), np.uint8))
+    write_page([run.path], tmp_path / "page.html")
+    shown = [picture["alt"].split()[0] for picture in Page(tmp_path / "page.html").all("img")]
+    assert len(shown) == 1 + gallery.PANELS and shown[0] == "wrong.png"
+    assert (shown[1], shown[-1]) == ("panel-0000000000.png", "panel-0000002900.png")

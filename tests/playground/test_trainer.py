@@ -236,6 +236,17 @@ def test_an_lbfgs_closure_converges(tmp_path: Path) -> None:
     assert torch.allclose(task.point.detach(), torch.ones(2, dtype=torch.float64), atol=1e-4)
 
 
+def test_an_lbfgs_closure_over_convolutions(tmp_path: Path) -> None:
+    """It reads gradients in plain order, so its models are not laid out channels_last."""
+    task = Regression(batches(1) * 8)
+    task.optimizers = {"adam": torch.optim.LBFGS(task.net.parameters(), max_iter=10)}
+    trainer_of(task, tmp_path, steps=8, log_every=1).fit()
+    losses = [line["loss"] for line in Run.open(next((tmp_path / "regression").iterdir())).metrics()
+              if "loss" in line]  # fmt: skip
+    assert losses[-1] < losses[0] / 1000
+    assert task.net[0].weight.is_contiguous()
+
+
 def test_minimize_is_a_plain_update(tmp_path: Path) -> None:
     data = batches(5)
     torch.manual_seed(0)
@@ -349,6 +360,17 @@ def test_bf16_trains_with_fp32_weights(tmp_path: Path) -> None:
     trainer.fit()
     assert set(seen) == {torch.bfloat16}
     assert all(p.dtype == torch.float32 for p in trainer.task.parameters())
+
+
+def test_fp64_is_double_all_through(tmp_path: Path) -> None:
+    task = TinyGan()
+    seen = []
+    task.critic.register_forward_pre_hook(lambda module, args: (args[0].double(),))
+    task.generator.register_forward_pre_hook(lambda module, args: (args[0].double(),))
+    task.critic.register_forward_hook(lambda *args: seen.append(args[2].dtype))
+    trainer_of(task, tmp_path, steps=2, precision="fp64").fit()
+    assert set(seen) == {torch.float64}
+    assert all(p.dtype == torch.float64 for p in task.parameters())
 
 
 # ---- exact life
@@ -614,6 +636,86 @@ def test_a_second_ctrl_c_breaks_in(tmp_path: Path) -> None:
     assert process.returncode != 0 and "KeyboardInterrupt" in err
 
 
+def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
+    """What the guard does not look at, a single spoilt weight's gradient, ends here."""
+    said: list[str] = []
+    trainer = gan(tmp_path, steps=3)
+    trainer.say = said.append
+    trainer.fit()
+    with torch.no_grad():
+        trainer.task.critic[0].weight[0] = float("inf")
+    assert trainer.save() is None and "Not saved" in said[0]
+    assert checkpoint.load(trainer.run.checkpoints)[0] == 3
+
+
+# ---- compiling
+
+
+class Called(TinyGan):
+    """PyTorch compiles the calls of classes of its user's, not those of its own."""
+
+    class Net(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in self:
+                x = layer(x)
+            return x
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = self.Net(*self.generator)
+        self.critic = self.Net(*self.critic)
+
+
+@pytest.mark.parametrize("failing", ["inductor", "eager"])  # the compiler, the tracing before it
+def test_what_cannot_be_compiled_runs_eagerly_and_says_so(
+    failing: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    asked: list[str] = []
+
+    def lookup(name: str) -> Callable[..., Any]:
+        asked.append(name)
+        if name == failing:
+            raise RuntimeError("there is no compiler\nin this place")
+        return lambda graph, inputs: graph.forward
+
+    torch._dynamo.reset()
+
+    monkeypatch.setattr("torch._dynamo.lookup_backend", lookup)
+    states = []
+    for compile in (False, True):
+        seed_everything(0)
+        run = Run.create(tmp_path, "gan", None, {})
+        said: list[str] = []
+        config = TrainerConfig(steps=3, compile=compile, precision="fp32", device="cpu")
+        trainer = Trainer(config, Called(), run, say=said.append)
+        trainer.fit()
+        states.append(trainer.task.state_dict())
+    assert failing in asked and len(said) == 1
+    assert "torch.compile failed" in said[0] and "there is no compiler)" in said[0]
+    assert "Traceback" not in capfd.readouterr().err
+    assert equal(*states)
+
+
+def test_compiled_models_are_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs: list[Any] = []
+
+    def backend(graph: Any, inputs: Any) -> Callable[..., Any]:
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr("torch._dynamo.lookup_backend", lambda name: backend)
+    torch._dynamo.reset()
+    config = TrainerConfig(steps=3, compile=True, precision="fp32", device="cpu")
+    trainer = Trainer(config, Called(), Run.create(tmp_path, "gan", None, {}))
+    assert trainer.fit().progress == 3 and graphs
+    assert set(load_file(trainer.run.path / "last.safetensors")) == set(
+        trainer.task.generator.state_dict()
+    )
+
+
 # ---- small rules
 
 
@@ -641,7 +743,7 @@ def test_due() -> None:
         ({"ema": 1.0}, "--ema"),
         ({"precision": "fp8"}, "--precision is one of"),
         ({"precision": "fp16"}, "fp16 needs a GPU"),
-        ({"devices": 2}, "several devices"),
+        ({"devices": 2}, "Several processes start before"),
         ({"device": "tpu"}, "--device is one of"),
     ],
 )

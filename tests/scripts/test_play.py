@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,14 +17,17 @@ import torch
 from safetensors.numpy import save_file
 
 import agents
+from agents import dqn
 from agents.agent import Agent, QNetwork
 from agents.atari import action_names
 from agents.screen import watch
 from playground.errors import UserError
 from playground.frames import Frame
 from playground.media import read_video
+from playground.run import Run
+from playground.trainer import TrainerConfig
 from playground.window import Commands
-from scripts import play, watching
+from scripts import play, train_dqn, training, watching
 from scripts.play import main
 from scripts.watching import Player, joystick
 
@@ -274,25 +278,24 @@ def test_resume_goes_on_and_refill_too(trained, capsys):
     assert main([*run, "--steps", "350"]) == 2
     assert "400 agent steps already" in capsys.readouterr().err
     assert main([*run, "--steps", "500", "--refill"]) == 0
-    steps = [line["step"] for line in play.Run.open(trained).metrics()]
+    steps = [line["step"] for line in Run.open(trained).metrics()]
     assert steps == sorted(steps) and steps[-1] == 500
 
 
 def test_resume_with_hours_outlives_the_steps_of_before(trained, capsys):
-    before = play.Run.open(trained).settings["trainer"]["steps"]
+    before = Run.open(trained).settings["trainer"]["steps"]
     assert main(["train", "dqn", "--resume", str(trained), "--hours", "0.0003"]) == 0
     assert "the time is up" in capsys.readouterr().out
-    settings = play.Run.open(trained).settings["trainer"]
+    settings = Run.open(trained).settings["trainer"]
     assert before is not None and settings["steps"] is None
 
 
-@pytest.mark.parametrize("preset", list(play.dqn.PRESETS))
+@pytest.mark.parametrize("preset", list(dqn.PRESETS))
 def test_flags_go_over_the_presets_and_nothing_else_does(preset):
     args = play._parser().parse_args(["train", "dqn", "--preset", preset, "--batch-size", "8"])
-    config, settings = play._fresh(args)
-    wanted = play.replace(play.dqn.PRESETS[preset], batch_size=8)
-    assert config == wanted
-    assert settings == play.TrainerConfig(**play.dqn.TRAINERS[preset])
+    config, settings = training.fresh(args, train_dqn.DQN)
+    assert config == replace(dqn.PRESETS[preset], batch_size=8)
+    assert settings == TrainerConfig(**dqn.TRAINERS[preset])
 
 
 def test_train_watch_opens_a_window_beside_it(capsys, monkeypatch):
@@ -308,8 +311,8 @@ def test_train_watch_opens_a_window_beside_it(capsys, monkeypatch):
         def wait(self):
             pass
 
-    monkeypatch.setattr(play, "_need_display", lambda: None)
-    monkeypatch.setattr(play, "subprocess", SimpleNamespace(Popen=Process))
+    monkeypatch.setattr(train_dqn, "_need_display", lambda: None)
+    monkeypatch.setattr(train_dqn, "subprocess", SimpleNamespace(Popen=Process))
     assert main(["train", "dqn", *SMALL, "--steps", "20", "--watch", "--name", "w"]) == 0
     command, end = started
     assert end == "terminated" and command[2:] == ["watch", "--agent", "runs/dqn/w", "--follow"]
@@ -415,7 +418,7 @@ def broken(tmp_path, weights):
         ("watch --window", "no display"),
         ("watch --follow", "--agent RUN"),
         ("watch --follow --agent zoo:pong", "--agent RUN"),
-        ("evaluate", "source"),
+        ("evaluate", "SOURCE"),
         ("evaluate nope", "no file or run"),
         ("evaluate zoo:pong --episodes -3", "from 1"),
         ("evaluate nameless.safetensors", "--game"),
@@ -465,11 +468,13 @@ def test_a_mistake_in_a_process_of_its_own():
     assert len(found.stderr.splitlines()) == 1 and "'pong'" in found.stderr
 
 
-@pytest.mark.parametrize("verb", ["", "watch", "train dqn", "evaluate", "gallery", "zoo"])
+@pytest.mark.parametrize(
+    "verb", ["", "watch", "train dqn", "train classify", "evaluate", "gallery", "zoo"]
+)
 def test_help_names_only_what_is_there(verb, capsys):
     with pytest.raises(SystemExit) as ended:
         main([*verb.split(), "--help"])
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    for word in ("report", "dream", "paint", "caption", "dcgan", "classify"):
+    for word in ("report", "dream", "paint", "caption", "dcgan"):
         assert word not in said.lower()

@@ -1,0 +1,123 @@
+"""`evaluate`: whole games of an agent, test pictures of classifiers; in words or as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+from agents.atari import protocol
+from agents.evaluation import evaluate
+from playground.classifier import Classifier, Ensemble, count_parameters, is_classifier, load
+from playground.classifier import evaluate as evaluate_classifier
+from playground.data import load as load_pictures
+from playground.errors import UserError
+from playground.run import Run
+from scripts.watching import load_agent
+
+
+def run_evaluate(args: argparse.Namespace) -> None:
+    """Classifiers by test pictures, several as an ensemble; else an agent by whole games."""
+    kinds = {is_classifier(source) for source in args.sources}
+    if kinds == {True}:
+        _score_classifiers(args)
+        return
+    if len(args.sources) > 1:
+        raise UserError("Several sources make an ensemble of classifiers; these are not all such.")
+    if args.data or args.views > 1:
+        raise UserError("--data and --views are for classifiers, and agents play games.")
+    _score_agent(args)
+
+
+def _score_classifiers(args: argparse.Namespace) -> None:
+    """One classifier, or the mean of several."""
+    spec = args.data or _data_of(args.sources[0])
+    classifier = load(*args.sources)
+    pictures = load_pictures(spec, "test", _size(classifier))
+    if sys.stderr.isatty():
+        print(f"Looking at {len(pictures):,} test pictures ...", file=sys.stderr)
+    result = evaluate_classifier(classifier, pictures, args.views)
+    assert result is not None
+    figures = result.figures()
+    members = classifier.members if isinstance(classifier, Ensemble) else (classifier,)
+    if args.json:
+        by_class = dict(zip(result.classes, result.recall(), strict=True))
+        print(dumps({
+            "sources": args.sources, "data": spec, "views": args.views,
+            "pictures": len(pictures), **figures, "recall": by_class,
+            "parameters": [count_parameters(member.network) for member in members],
+            "confusion": result.confusion().tolist(),
+        }))  # fmt: skip
+        return
+    what = members[0].design.backbone if len(members) == 1 else f"ensemble of {len(members)}"
+    sizes = " + ".join(f"{count_parameters(member.network):,}" for member in members)
+    print(f"{what}, {sizes} parameters, on the {len(pictures):,} test pictures of {spec}")
+    print(f"  accuracy  {figures['score']:.2f} %  ({counted(figures['wrong'], 'picture')} wrong)")
+    if "top5" in figures:
+        print(f"  top 5     {figures['top5']:.2f} %")
+    print(f"  loss      {figures['loss']:.4f}")
+    if args.views > 1:
+        print(f"  views     {args.views}, the picture itself and augmented copies")
+    worst = sorted(zip(result.recall(), result.classes, strict=True))[:3]
+    print("  hardest   " + ", ".join(f"{name} ({share:.1f} %)" for share, name in worst))
+
+
+def _data_of(source: str) -> str:
+    """What a run was trained on."""
+    path = Path(source)
+    if not path.is_dir():
+        raise UserError(f"{source} does not say where its pictures are: add --data.")
+    return str(Run.open(path).settings["config"]["data"])
+
+
+def _size(classifier: Classifier | Ensemble) -> int | None:
+    """The side at which to read pictures: the members' own, if they agree on a square."""
+    members = classifier.members if isinstance(classifier, Ensemble) else (classifier,)
+    sides = {side for member in members for side in member.design.size}
+    return sides.pop() if len(sides) == 1 else None
+
+
+def _score_agent(args: argparse.Namespace) -> None:
+    """Whole games under a protocol."""
+    source = args.sources[0]
+    agent = load_agent(source, args.game)
+    if sys.stderr.isatty():
+        print(f"Playing {args.episodes} games of {agent.game} ...", file=sys.stderr)
+    result = evaluate(
+        agent, protocol=protocol(args.protocol), episodes=args.episodes, epsilon=args.epsilon,
+        seed=args.seed,
+    )  # fmt: skip
+    if args.json:
+        print(dumps({"source": source, **result.to_json()}))
+        return
+    low, high = result.interval
+    print(f"{result.game}, {counted(len(result.returns), 'game')}, protocol {args.protocol}, "
+          f"epsilon {args.epsilon:g}, seed {args.seed}")  # fmt: skip
+    between = f"  (95 % interval {low:.2f} to {high:.2f})" if math.isfinite(low) else ""
+    print(f"  mean    {result.mean:.2f}{between}")
+    print(f"  median  {result.median:.2f}")
+    if result.human_normalised is not None:
+        print(f"  human-normalised {result.human_normalised:.3f} (0 random, 1 human)")
+    print(f"  length  {result.length:.0f} agent steps a game")
+    print("  returns " + " ".join(f"{r:g}" for r in result.returns))
+
+
+def counted(number: int, thing: str) -> str:
+    """The number of things, in words."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def dumps(value: Any) -> str:
+    """One line of JSON; numbers without end, which JSON lacks, are null."""
+
+    def finite(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {key: finite(item) for key, item in part.items()}
+        if isinstance(part, list | tuple):
+            return [finite(item) for item in part]
+        return None if isinstance(part, float) and not math.isfinite(part) else part
+
+    return json.dumps(finite(value), allow_nan=False)
