@@ -104,7 +104,7 @@ class ClassifyConfig:
 BOOK = ClassifyConfig()
 DIGITS = replace(
     BOOK, options=("width=1.5", "norm=batch", "dropout=0"), augment="digits", epochs=30.0,
-    optimizer="adamw", learning_rate=3e-3, weight_decay=0.05, schedule="cosine", warmup=1.0,
+    optimizer="sgd", learning_rate=0.1, weight_decay=5e-4, schedule="cosine", warmup=1.0,
     label_smoothing=0.05,
 )  # fmt: skip
 PHOTOS = ClassifyConfig(

@@ -2,9 +2,8 @@
 
 In training a batch norm uses its batch's statistics and only remembers a running mean of them.
 Each process remembers those of its own batches; whoever uses them (an evaluation, a checkpoint, an
-export) wants the mean over all. As remembering is linear, that is what one process would remember
-that had normalised the same parts of each batch apart, for the mean exactly; the variance leaves
-out how the parts' means differ.
+export) wants the mean over all. As remembering is linear, that is what would be remembered of the
+mean of the batches' statistics: their mean exactly, their variance without how the means differ.
 """
 
 import contextlib

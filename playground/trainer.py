@@ -71,7 +71,7 @@ class TrainerConfig:
     hours: float | None = setting(None, "stop after so long, counted anew at each start", "hours")
     seed: int = setting(0, "seed of every random generator")
     device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda", "mps"))
-    devices: int = setting(1, "how many of them, each with a batch of its own", "processes")
+    devices: int = setting(1, "how many of them train together", "processes")
     precision: str = setting(
         "auto", "auto measures and keeps the fastest", choices=("auto", *FABRIC_PRECISION)
     )

@@ -112,7 +112,8 @@ class Updates:
 
         The norm of all gradients costs 4 % of a small CPU update. Where clipping does not need it,
         biases and gains tell: what spoils the gradient of a layer's weights spoils theirs too, or
-        the loss.
+        the loss. What slips through, an overflow within one layer's product, spoils the weights and
+        so the next loss; such weights are never saved (`finite`), and the trainer goes back.
         """
         if self.clip_norm is None and group.vectors:
             found = [p.grad.view(-1) for p in group.vectors if p.grad is not None]
