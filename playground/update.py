@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
+def ema_decay(decay: float, update: int) -> float:
+    """The decay at an update (from 1): small at first, so that first weights are soon forgotten.
+
+    min(decay, (1 + n) / (10 + n)), as TensorFlow's ExponentialMovingAverage has it.
+    """
+    return min(decay, (1 + update) / (10 + update))
+
+
 @dataclass
 class Group:
     """What is known of one optimizer, collected once."""
@@ -34,6 +42,7 @@ class Group:
     sources: list[Tensor]
     shared: Averaging | None  # with the other processes, where there are some
     calls: int = 0  # of minimize since the last update
+    updates: int = 0  # so far, which warms the averages up
 
 
 class Updates:
@@ -165,8 +174,10 @@ class Updates:
         return all(bool(torch.isfinite(w.detach().norm())) for w in weights)
 
     def _average(self, group: Group) -> None:
-        if group.averages:
-            torch._foreach_lerp_(group.averages, group.sources, 1 - (self.decay or 0.0))
+        group.updates += 1
+        if self.decay is not None and group.averages:
+            decay = ema_decay(self.decay, group.updates)
+            torch._foreach_lerp_(group.averages, group.sources, 1 - decay)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
@@ -188,6 +199,7 @@ class Updates:
         return {
             "optimizers": {n: o.state_dict() for n, o in self.task.optimizers.items()},
             "ema": self.ema,
+            "updates": {n: self.groups[id(o)].updates for n, o in self.task.optimizers.items()},
             "scaler": self.scaler.state_dict() if self.scaler is not None else {},
             "skipped": int(self.skipped),
         }
@@ -196,6 +208,7 @@ class Updates:
         """Restore `state`; KeyError or ValueError when it belongs to other settings."""
         for name, optimizer in self.task.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
+            self.groups[id(optimizer)].updates = state["updates"][name]
         with torch.no_grad():
             for name, average in self.ema.items():
                 average.copy_(state["ema"][name])

@@ -21,6 +21,7 @@ from playground import checkpoint, device
 from playground.errors import UserError
 from playground.run import Run, device_name
 from playground.trainer import Outcome, Trainer, TrainerConfig, due, seed_everything
+from playground.update import ema_decay
 
 EXACT: dict[str, Any] = {
     **{"seed": 3, "deterministic": True, "device": "cpu", "checkpoint_minutes": None},
@@ -307,15 +308,20 @@ def test_averages(tmp_path: Path) -> None:
     task = Regression(batches(3))
     trainer = trainer_of(task, tmp_path, ema=0.9)
     expected = {k: v.clone() for k, v in task.state_dict().items()}
-    for _ in range(3):
+    # The decay warms up: (1 + n) / (10 + n) at the n-th update, until it is the one asked for.
+    for decay in (2 / 11, 3 / 12, 4 / 13):
         task.step(trainer)
         for name, value in task.state_dict().items():
-            expected[name].lerp_(value, 0.1)
+            expected[name].lerp_(value, 1 - decay)
     live = {k: v.clone() for k, v in task.state_dict().items()}
     with trainer.updates.averaged():
         for name, value in task.state_dict().items():
             torch.testing.assert_close(value, expected[name])
     assert equal(task.state_dict(), live)
+
+
+def test_the_averages_decay_warms_up_to_the_one_asked_for() -> None:
+    assert [ema_decay(0.5, n) for n in (1, 2, 8, 1000)] == [2 / 11, 3 / 12, 0.5, 0.5]
 
 
 def test_only_the_named_models_are_averaged(tmp_path: Path) -> None:
