@@ -6,9 +6,10 @@ On screens: where is each object that the memory's addresses tell, what are the 
 
 Where an object is, a head reads from one map as a hill over it: 20 high and 12 pixels wide (sigma)
 from `relu3_2`, 24 from `relu4_2`. It is linear, of its own for each game and object, and its
-weights have length 1, so that it cannot amplify: the trunk itself must make objects' positions the
-largest differences between screens. There anything linear finds them from few examples, and from
-the wide hills it learns of a place from its neighbours.
+weights have length 1, so that it cannot amplify, while all activity of these maps has a price: the
+trunk itself must make objects' positions the largest differences between screens. There anything
+linear finds them from few examples, and from the wide hills it learns of a place from its
+neighbours.
 
 Exact resume: weights, optimizer, averages, schedule, statistics, generators and the photographs'
 order go on exactly. The source does not: its emulators begin anew, with other screens from the same
@@ -93,6 +94,7 @@ class PretrainConfig:
     warmup: int = setting(200, "linear warm-up", "updates")
     decay: float = setting(0.3, "share of the schedule with a linear fall to zero, at its end")
     where_weight: float = setting(1.0, "of the squared error of the objects' maps")
+    energy_weight: float = setting(0.02, "of the maps' squares, in hills, on screens")
     ram_weight: float = setting(0.5, "of the memory's bytes")
     game_weight: float = setting(0.1, "of the game's cross-entropy")
     photo_weight: float = setting(0.3, "of the photographs' cross-entropy")
@@ -290,8 +292,10 @@ class Pretrain(nn.Module):
         for name, sigma in WIDTHS.items():
             maps = self.heads.maps(name, features[name], game)
             error = where_error(maps, scenes, self.backbone.strides[name], sigma)
-            losses[f"where_{name}"] = error
-            total = total + config.where_weight * error
+            hill = HEIGHT**2 * math.pi * (sigma / self.backbone.strides[name]) ** 2
+            energy = features[name].square().sum((1, 2, 3)).mean() / hill
+            losses |= {f"where_{name}": error, f"energy_{name}": energy}
+            total = total + config.where_weight * error + config.energy_weight * energy
         truth, varies = self.statistics.standardise(game, scenes.ram)
         errors = F.smooth_l1_loss(self.heads.ram(last, game), truth, reduction="none")
         losses["ram"] = (errors * varies).sum() / varies.sum().clamp(min=1)

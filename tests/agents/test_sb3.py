@@ -307,6 +307,7 @@ def test_flipped_bits_are_refused(
     tmp_path: Path, compression: int, damage: type[Exception]
 ) -> None:
     path, rng = tmp_path / "model.zip", np.random.default_rng(0)
+    torch.manual_seed(0)  # which flips break the stream, and which only the checksum, depends on it
     with zipfile.ZipFile(path, "w", compression) as archive:
         archive.writestr("policy.pth", members()["policy.pth"])
     whole = path.read_bytes()
