@@ -214,7 +214,7 @@ class Classify(nn.Module):
         """The backbone with its classifier: with what weights, and which of them are frozen."""
         c, d = self.config, self.design
         weights: Any = c.weights
-        if weights is not None and Path(weights).is_dir():
+        if weights not in (None, "imagenet", "arcade") and Path(weights).is_dir():  # names first
             weights = weights_file(Path(weights))
         model = create(c.backbone, d.channels, len(d.classes), weights=weights, **d.options)
         model.out_size(*d.size)  # UserError where the pictures are too small

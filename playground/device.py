@@ -51,12 +51,9 @@ def set_up(device: str, threads: int | None, deterministic: bool) -> torch.devic
 def lay_out(task: Any, device: torch.device) -> None:
     """Move the task; models with convolutions become channels_last.
 
-    Save those that an L-BFGS optimizer trains: it wants parameters in plain order. With several
-    processes, batch norms on GPUs see the batches of all.
+    Save those that an L-BFGS optimizer trains: it wants parameters in plain order.
     """
     task.to(device)
-    if ranks.world() > 1 and device.type == "cuda":
-        nn.SyncBatchNorm.convert_sync_batchnorm(task)
     plain = {
         id(parameter)
         for optimizer in task.optimizers.values()
@@ -68,6 +65,12 @@ def lay_out(task: Any, device: torch.device) -> None:
         parameters = list(model.parameters())
         if any(p.dim() == 4 for p in parameters) and not any(id(p) in plain for p in parameters):
             model.to(memory_format=torch.channels_last)
+
+
+def share_norms(task: nn.Module, device: torch.device) -> None:
+    """With several processes, batch norms on GPUs see the batches of all from now on."""
+    if ranks.world() > 1 and device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(task)
 
 
 def compile(task: nn.Module, say: Callable[[str], None]) -> None:

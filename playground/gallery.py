@@ -234,7 +234,7 @@ def _captions(file: Path) -> dict[str, str]:
 
 
 def _natural(file: Path) -> list[Any]:
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", file.name)]
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", file.name)]
 
 
 def _link(file: Path, out: Path) -> str:

@@ -229,7 +229,8 @@ class _Children:
             while self.started:
                 self.processes.append(self.started.pop(0))
             if self._failed() and not self.noticed.wait(GRACE_SECONDS):
-                os.write(2, f"{self.obituary()}\n".encode())
+                last = self.obituary() or "Another process ended with an error."
+                os.write(2, f"{last}\n".encode())
                 self._kill()
                 os._exit(2)
 

@@ -161,8 +161,6 @@ class Trainer:
         device.lay_out(task, where)
         if self.world > 1:
             task.load_state_dict(ranks.by_first(task.state_dict))
-        if config.compile:
-            device.compile(task, self.say)
         run.lock()
         if hasattr(task, "attach"):
             task.attach(run)
@@ -171,6 +169,11 @@ class Trainer:
                 config.precision, config.deterministic, task, run, where.type
             )
         )
+        # After the one above, which is measured in the first process alone: both change the models
+        # so that a forward may wait for the other processes, or for a compiler.
+        device.share_norms(task, where)
+        if config.compile:
+            device.compile(task, self.say)
         precision = FABRIC_PRECISION[self.precision]
         self.fabric = ranks.fabric(where.type, config.devices, precision)
         self.fabric.launch()
@@ -229,11 +232,13 @@ class Trainer:
 
     @property
     def stopping(self) -> bool:
-        """Whether `fit` is to end: a long evaluation gives up then, by returning no score.
+        """Whether `fit` is asked to end: a long evaluation gives up then, by returning no score.
+
+        Not where its steps or hours are over: that evaluation is the last, and is made.
 
         Of several processes this one may know it first: what all of them do together goes on.
         """
-        return self.agenda.stop is not None
+        return self.agenda.stop in ("stopped", "interrupted")
 
     def mean(self, tensor: Tensor) -> Tensor:
         """The mean over all processes, each of which must ask for it, and in the same order."""

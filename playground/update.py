@@ -72,6 +72,15 @@ class Updates:
         # Reading a number off a GPU waits for it; there `bad_run` and `skipped` are tensors. On
         # Apple's it must be read: their fused optimizers ignore `found_inf` (torch 2.13).
         self.may_read = fabric.device.type != "cuda"
+        # Batch norms' running statistics take in a forward before anyone knows that it is bad.
+        self.statistics = [
+            tensor
+            for module in task.modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm)
+            for tensor in (module.running_mean, module.running_var)
+            if tensor is not None
+        ]
+        self.statistics_before = [tensor.clone() for tensor in self.statistics]
         self.bad_run: Any = 0  # non-finite updates in a row, up to now
         self.skipped: Any = 0  # in all
 
@@ -80,6 +89,8 @@ class Updates:
         group = self.groups[id(optimizer)]
         if isinstance(optimizer, LBFGS):
             return self._minimize_closure(loss_fn, optimizer, group)
+        if group.calls == 0:
+            self._keep_statistics()
         with self.fabric.autocast():
             loss = loss_fn()
         part = loss / self.accumulate if self.accumulate > 1 else loss
@@ -110,6 +121,7 @@ class Updates:
             optimizer.step()
         elif not bad:
             optimizer.step()
+        self._restore_statistics(bad)
         self._count(bad)
         self._average(group)
         for parameter in group.parameters:
@@ -140,6 +152,7 @@ class Updates:
         self, loss_fn: Callable[[], Tensor], optimizer: LBFGS, group: Group
     ) -> Tensor:
         before = [p.detach().clone() for p in group.parameters]
+        self._keep_statistics()
         losses: list[Tensor] = []
 
         def closure() -> Tensor:
@@ -159,9 +172,24 @@ class Updates:
             if bad:  # the optimizer's history is spoilt with them
                 torch._foreach_copy_(group.parameters, before)
                 optimizer.state.clear()
+            self._restore_statistics(bad)
             self._count(bad)
             self._average(group)
         return losses[0]
+
+    @torch.no_grad()
+    def _keep_statistics(self) -> None:
+        if self.statistics:
+            torch._foreach_copy_(self.statistics_before, self.statistics)
+
+    def _restore_statistics(self, bad: Any) -> None:
+        """Undo what a bad update's forward did to batch norms."""
+        if self.may_read:
+            if bad and self.statistics:
+                torch._foreach_copy_(self.statistics, self.statistics_before)
+            return
+        for now, before in zip(self.statistics, self.statistics_before, strict=True):
+            now.copy_(torch.where(bad, before, now))
 
     def _count(self, bad: Any) -> None:
         """The same arithmetic for a bool and for a bool tensor."""
@@ -169,8 +197,9 @@ class Updates:
         self.skipped = self.skipped + bad
 
     def finite(self) -> bool:
-        """Whether all weights are, the averaged ones too. Waits for a GPU."""
+        """Whether all weights and statistics are, the averaged ones too. Waits for a GPU."""
         weights = [*self.task.parameters(), *self.ema.values()]
+        weights += [buffer for buffer in self.task.buffers() if buffer.is_floating_point()]
         return all(bool(torch.isfinite(w.detach().norm())) for w in weights)
 
     def _average(self, group: Group) -> None:
@@ -208,7 +237,8 @@ class Updates:
         """Restore `state`; KeyError or ValueError when it belongs to other settings."""
         for name, optimizer in self.task.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
-            self.groups[id(optimizer)].updates = state["updates"][name]
+            # Checkpoints of before the warm-up have none: theirs were warm long ago.
+            self.groups[id(optimizer)].updates = state.get("updates", {}).get(name, 10**6)
         with torch.no_grad():
             for name, average in self.ema.items():
                 average.copy_(state["ema"][name])

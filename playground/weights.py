@@ -79,11 +79,11 @@ def find(family: str, weights: str | Path) -> Path:
     """The file that `weights` names: "imagenet" (downloaded), a name of what ships, or a path."""
     if weights == "imagenet":
         return fetch(family)
-    shipped = ZOO / f"{weights}.safetensors"
-    if shipped.is_file():
-        return shipped
+    shipped = {path.stem: path for path in sorted(ZOO.glob("*.safetensors"))}
+    if weights in shipped:
+        return shipped[str(weights)]
     if not Path(weights).exists():
-        names = ["imagenet", *sorted(path.stem for path in ZOO.glob("*.safetensors"))]
+        names = ["imagenet", *shipped]
         raise UserError(
             f"Cannot read weights from {weights}: there is no such file, nor such a name among "
             f"{', '.join(names)}.{nearest(str(weights), names)}"

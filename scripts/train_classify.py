@@ -39,7 +39,7 @@ def _label(config: ClassifyConfig) -> str:
 def _commands(run: Run) -> list[tuple[str, str]]:
     folder, steps = quoted(run.path), run.settings["trainer"]["steps"]
     done = max((line["step"] for line in run.metrics()), default=0)
-    more = "" if steps and done < steps else f" --steps {2 * done}"
+    more = "" if steps and done < steps else f" --steps {2 * max(done, 1)}"
     return [
         ("Score", f"{PLAY} evaluate {folder}"),
         ("Go on", f"{PLAY} train classify --resume {folder}{more}"),

@@ -149,7 +149,8 @@ def resumed(args: argparse.Namespace, door: Door) -> tuple[Run, Any, TrainerConf
         raise UserError(f"{run.path} is a run of {run.task}, not of {door.name}.")
     config: Any = from_json(door.config_class, run.settings["config"])
     settings = from_json(TrainerConfig, run.settings.get("trainer", {}))
-    for key in ("name", "preset", "engine", "seed", *to_json(config)):
+    learning = ("seed", "accumulate", "clip_norm", "ema")  # of the trainer's settings
+    for key in ("name", "preset", "engine", *learning, *to_json(config)):
         if key not in door.movable and getattr(args, key, None) is not None:
             flag = "--" + key.replace("_", "-")
             raise UserError(f"A resumed run keeps its settings: leave out {flag}.")

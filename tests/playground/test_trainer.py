@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import signal
 import subprocess
@@ -318,6 +319,32 @@ def test_averages(tmp_path: Path) -> None:
         for name, value in task.state_dict().items():
             torch.testing.assert_close(value, expected[name])
     assert equal(task.state_dict(), live)
+
+
+def test_a_bad_update_leaves_no_trace_in_batch_norms(tmp_path: Path) -> None:
+    task = Regression(batches(1))
+    task.net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    task.optimizers = {"adam": torch.optim.Adam(task.net.parameters())}
+    trainer = trainer_of(task, tmp_path)
+    norm = task.net[1]
+    for x in (torch.randn(8, 3), torch.full((8, 3), math.inf)):
+        before = (norm.running_mean.clone(), norm.running_var.clone())
+        trainer.minimize(lambda x=x: task.net(x).square().mean(), task.optimizers["adam"])
+        changed = not torch.equal(before[0], norm.running_mean)
+        assert changed == bool(x.isfinite().all())
+    assert trainer.updates.skipped == 1 and torch.equal(before[1], norm.running_var)
+    assert trainer.updates.finite()
+    norm.running_mean.fill_(math.nan)
+    assert not trainer.updates.finite()
+
+
+def test_the_last_evaluation_is_made_when_the_hours_are_over(tmp_path: Path) -> None:
+    class Patient(Regression):
+        def evaluate(self, trainer: Trainer) -> dict[str, float]:
+            return {} if trainer.stopping else super().evaluate(trainer)
+
+    outcome = trainer_of(Patient(batches(1)), tmp_path, steps=None, hours=1e-9).fit()
+    assert outcome.reason == "hours" and outcome.score is not None
 
 
 def test_the_averages_decay_warms_up_to_the_one_asked_for() -> None:
