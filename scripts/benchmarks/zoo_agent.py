@@ -1,6 +1,6 @@
-"""Take a run's best agent into the zoo, score it on fresh games, and write its card.
+"""Take a run's best or last agent into the zoo, score it on fresh games, and write its card.
 
-    python scripts/benchmarks/zoo_agent.py RUN NAME [--command "..."] [--zoo DIR]
+    python scripts/benchmarks/zoo_agent.py RUN NAME [--which last] [--command "..."] [--zoo DIR]
 
 Writes into agents/zoo/: NAME.safetensors (fp16), NAME.json (the card: how it was trained, on what,
 how long, its learning curve, its scores) and README.md (a table of all cards). The scores are of 30
@@ -40,7 +40,7 @@ Watch one with `python scripts/play.py watch NAME`, score it with
 commit, learning curve, every return of its scores. Scores are means over whole games on seeds that
 training never used, with their 95 % interval (Student's t), under two protocols: `machado` (sticky
 actions 0.25, no no-ops) and `sb3` (no sticky actions, up to 30 no-ops). Frames are emulator frames,
-4 for each agent step; frames and minutes are those until this agent, the best evaluation's.
+4 for each agent step; frames and minutes are those until this agent, the run's best or last.
 
 This file is written by `scripts/benchmarks/zoo_agent.py`.
 
@@ -52,6 +52,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="run directory of a DQN training")
     parser.add_argument("name", help="of the agent, for example pong")
+    parser.add_argument("--which", choices=("best", "last"), default="best",
+        help="the agent of the best evaluation, or the newest (default best)")  # fmt: skip
     parser.add_argument("--command", help="training command, if not as the run's settings tell it")
     parser.add_argument("--episodes", type=int, default=30, help="games a protocol (default 30)")
     parser.add_argument("--epsilon", type=float, help="exploration (default: --eval-epsilon's)")
@@ -72,11 +74,12 @@ def add(args: argparse.Namespace) -> None:
         raise UserError(f"{run.path} is a run of {run.task}, not of dqn.")
     if args.episodes < 2:
         raise UserError("--episodes must be at least 2: one game has no interval.")
-    if not (run.path / "best.safetensors").exists():
-        raise UserError(f"{run.path} has no best.safetensors: it was never evaluated.")
+    source = run.path / f"{args.which}.safetensors"
+    if not source.exists():
+        raise UserError(f"{run.path} has no {source.name}: it was never evaluated.")
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "agent.safetensors"
-        read_weights(run.path / "best.safetensors").save(weights)
+        read_weights(source).save(weights)
         content = weights.read_bytes()
         if len(content) > LARGEST_BYTES:
             raise UserError(
@@ -108,8 +111,8 @@ def make_card(run: Run, agent: Agent, command: str | None) -> dict[str, Any]:
     minutes = [point[1] for point in curve if point[0] == steps]
     if not minutes:
         raise UserError(
-            f"{run.path / 'best.safetensors'} is of {steps:,} agent steps, but metrics.jsonl has "
-            "no evaluation there; go on with the run until it has evaluated again."
+            f"This agent of {run.path} is of {steps:,} agent steps, but metrics.jsonl has no "
+            "evaluation there; go on with the run until it has evaluated again."
         )
     chosen = run.settings["precision"]
     return {
