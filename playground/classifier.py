@@ -158,18 +158,24 @@ def evaluate(
     views: int = 1,
     stop: Callable[[], bool] = lambda: False,
 ) -> Result | None:
-    """Look at every picture; None when `stop` says so meanwhile. UserError for other classes."""
-    if pictures.classes != classifier.classes:
+    """Look at every picture; None when `stop` says so meanwhile.
+
+    The pictures' classes are found by name and may be some of the classifier's, in any order.
+    UserError for one that it does not know.
+    """
+    foreign = [name for name in pictures.classes if name not in classifier.classes]
+    if foreign:
         raise UserError(
             f"It was trained to tell {listed(classifier.classes)} apart, and these pictures show "
-            f"{listed(pictures.classes)}."
+            f"{listed(foreign)}."
         )
+    places = torch.tensor([classifier.classes.index(name) for name in pictures.classes])
     parts = []
     for indices in torch.arange(len(pictures)).split(BATCH):
         if stop():
             return None
         parts.append(classifier.probabilities(pictures.read(indices), views))
-    return Result(torch.cat(parts), pictures.labels, pictures.classes)
+    return Result(torch.cat(parts), places[pictures.labels], classifier.classes)
 
 
 @contextlib.contextmanager

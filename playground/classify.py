@@ -148,6 +148,12 @@ def rate_factors(groups: int, decay: float) -> list[float]:
     return [decay ** (groups - 1 - i) for i in range(groups)]
 
 
+def merged(options: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
+    """Options as name=value pairs, with others in the places of those of the same name."""
+    names = {pair.partition("=")[0] for pair in others}
+    return (*(pair for pair in options if pair.partition("=")[0] not in names), *others)
+
+
 def backbone_options(pairs: tuple[str, ...]) -> dict[str, Any]:
     """("width=2", "norm=batch") as {"width": 2, "norm": "batch"}; UserError for what is no pair."""
     found: dict[str, Any] = {}

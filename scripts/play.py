@@ -178,6 +178,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--episodes", type=_number(int, 1, 10**6), default=30, help="games (default 30)")
     add("--json", action="store_true", help="one JSON object")
     rules(scoring, "machado", "machado")
+    text = "where to compute (default auto: CUDA, MPS or CPU)"
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help=text)
+    of_games = ("game", "episodes", "protocol", "epsilon", "seed")
+    scoring.set_defaults(of_games={name: scoring.get_default(name) for name in of_games})
 
     page = verb("gallery", run_gallery, "One self-contained HTML page of runs.")
     add = page.add_argument

@@ -14,6 +14,7 @@ from agents.evaluation import evaluate
 from playground.classifier import Classifier, Ensemble, count_parameters, is_classifier, load
 from playground.classifier import evaluate as evaluate_classifier
 from playground.data import load as load_pictures
+from playground.device import find
 from playground.errors import UserError
 from playground.run import Run
 from scripts.watching import load_agent
@@ -23,6 +24,9 @@ def run_evaluate(args: argparse.Namespace) -> None:
     """Classifiers by test pictures, several as an ensemble; else an agent by whole games."""
     kinds = {is_classifier(source) for source in args.sources}
     if kinds == {True}:
+        for name, default in args.of_games.items():
+            if getattr(args, name) != default:
+                raise UserError(f"--{name} is for agents, and classifiers look at pictures.")
         _score_classifiers(args)
         return
     if len(args.sources) > 1:
@@ -39,10 +43,12 @@ def _score_classifiers(args: argparse.Namespace) -> None:
     pictures = load_pictures(spec, "test", _size(classifier))
     if sys.stderr.isatty():
         print(f"Looking at {len(pictures):,} test pictures ...", file=sys.stderr)
+    members = _members(classifier)
+    for member in members:
+        member.network.to(find(args.device))
     result = evaluate_classifier(classifier, pictures, args.views)
     assert result is not None
     figures = result.figures()
-    members = classifier.members if isinstance(classifier, Ensemble) else (classifier,)
     if args.json:
         by_class = dict(zip(result.classes, result.recall(), strict=True))
         print(dumps({
@@ -73,17 +79,25 @@ def _data_of(source: str) -> str:
     return str(Run.open(path).settings["config"]["data"])
 
 
+def _members(classifier: Classifier | Ensemble) -> tuple[Classifier, ...]:
+    return classifier.members if isinstance(classifier, Ensemble) else (classifier,)
+
+
 def _size(classifier: Classifier | Ensemble) -> int | None:
-    """The side at which to read pictures: the members' own, if they agree on a square."""
-    members = classifier.members if isinstance(classifier, Ensemble) else (classifier,)
-    sides = {side for member in members for side in member.design.size}
-    return sides.pop() if len(sides) == 1 else None
+    """The side at which to read pictures: the largest that a member looks at; each makes them fit.
+
+    None (as they are) where one looks at pictures that are not square.
+    """
+    sizes = [member.design.size for member in _members(classifier)]
+    square = all(height == width for height, width in sizes)
+    return max(height for height, _ in sizes) if square else None
 
 
 def _score_agent(args: argparse.Namespace) -> None:
     """Whole games under a protocol."""
     source = args.sources[0]
     agent = load_agent(source, args.game)
+    agent.network.to(find(args.device))
     if sys.stderr.isatty():
         print(f"Playing {args.episodes} games of {agent.game} ...", file=sys.stderr)
     result = evaluate(

@@ -16,6 +16,16 @@ from playground.trainer import TrainerConfig
 from scripts.training import PLAY, Door, quoted
 
 
+def _settings(preset: str, args: argparse.Namespace) -> tuple[ClassifyConfig, TrainerConfig]:
+    """The preset's; its backbone's options go with that backbone, given ones into their places."""
+    config = classify.PRESETS[preset]
+    if getattr(args, "backbone", config.backbone) != config.backbone:
+        config = replace(config, options=())
+    if "options" in args:
+        args.options = classify.merged(config.options, args.options)
+    return config, TrainerConfig(**classify.TRAINERS[preset])
+
+
 def _build(args: argparse.Namespace, config: ClassifyConfig, settings: TrainerConfig) -> Classify:
     if args.resume:  # all weights are in the checkpoint; those to start from may be gone
         config = replace(config, weights=None)
@@ -69,10 +79,7 @@ CLASSIFY = Door(
         "photos": "ResNet-18 from scratch",
         "finetune": "MobileNetV2 from published weights",
     },
-    settings=lambda preset, args: (
-        classify.PRESETS[preset],
-        TrainerConfig(**classify.TRAINERS[preset]),
-    ),
+    settings=_settings,
     label=_label,
     build=_build,
     figures=("loss", "accuracy", "rate"),

@@ -1,32 +1,21 @@
-"""`train dqn`: what is its own beside `training`: SB3's engine, refilling, the window beside it."""
+"""`train dqn`: what is its own beside `training`: SB3's engine, and refilling."""
 
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 from agents import dqn
 from agents.atari import resolve
-from playground import window
 from playground.errors import UserError
 from playground.run import Run
 from playground.trainer import TrainerConfig
-from scripts import training
+from scripts import following, training
 from scripts.training import PLAY, Door, quoted
-
-SCRIPT = Path(__file__).with_name("play.py")
 
 
 def run_train_dqn(args: argparse.Namespace) -> None:
     """Train with our engine, or with Stable-Baselines3's."""
-    if args.watch:
-        _need_display()
     if args.refill and not args.resume:
         raise UserError("--refill goes with --resume RUN.")
     if args.resume and "sb3" in (args.engine, Run.open(args.resume).settings.get("engine")):
@@ -36,11 +25,13 @@ def run_train_dqn(args: argparse.Namespace) -> None:
         return
     from agents import sb3
 
+    if args.watch:
+        following.need_display()
     config, settings = training.fresh(args, replace(DQN, preset="sb3"))
     run = training.create(args, DQN, config, settings, engine="sb3")
     game, limits = resolve(config.game), training.until(settings, DQN.unit)
     print(f"Training {game} on Stable-Baselines3 into {run.path}, {limits}.")
-    with training.removed_if_empty(run), _viewer(run, args):
+    with training.removed_if_empty(run), following.viewer(run, args.watch):
         sb3.train(config, settings, run, training.progress_line(DQN, game))
     training.summary(run, _commands(run)[:-1])
 
@@ -69,7 +60,6 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "acting before it learns")  # fmt: skip
     add("--engine", choices=("ours", "sb3"),
         help="sb3 trains Stable-Baselines3's own DQN (default ours)")  # fmt: skip
-    add("--watch", action="store_true", help="a window with the newest agent")
 
 
 def _commands(run: Run) -> list[tuple[str, str]]:
@@ -79,31 +69,6 @@ def _commands(run: Run) -> list[tuple[str, str]]:
         ("Score", f"{PLAY} evaluate {folder}"),
         ("Go on", f"{PLAY} train dqn --resume {folder} --hours 1"),
     ]
-
-
-def _need_display() -> None:
-    try:
-        window.Window("playground").close()
-    except UserError:
-        raise UserError(
-            "--watch needs a display; leave it out: each evaluation leaves a film in the run's "
-            "videos/ folder."
-        ) from None
-
-
-@contextmanager
-def _viewer(run: Run, args: argparse.Namespace) -> Iterator[None]:
-    """With --watch, a window in a process of its own; it lowers its own priority."""
-    if not args.watch:
-        yield
-        return
-    command = [sys.executable, str(SCRIPT), "watch", "--agent", str(run.path), "--follow"]
-    process: Any = subprocess.Popen(command)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
 
 
 DQN = Door(
@@ -124,5 +89,4 @@ DQN = Door(
     commands=_commands,
     arguments=_arguments,
     about={"engine": "ours", "score": "return"},
-    beside=_viewer,
 )

@@ -11,7 +11,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,10 @@ from playground.config import add_arguments, apply_arguments, from_json, to_json
 from playground.errors import UserError
 from playground.run import Run
 from playground.trainer import Trainer, TrainerConfig, launched, seed_everything
+from scripts.following import need_display, viewer
 
 PLAY = "python scripts/play.py"
 REASONS = {"steps": "all steps are done", "hours": "the time is up", "interrupted": "interrupted"}
-
-
-def _nothing_beside(run: Run, args: argparse.Namespace) -> AbstractContextManager[Any]:
-    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,6 @@ class Door:
     arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None  # flags of its own
     movable: tuple[str, ...] = ()  # settings that a resumed run may be given anew
     about: Mapping[str, Any] = field(default_factory=dict)  # kept in config.json beside them
-    beside: Callable[[Run, argparse.Namespace], AbstractContextManager[Any]] = _nothing_beside
     finish: Callable[[Any, Run], list[str]] = lambda task, run: []  # pictures; sentences to print
 
 
@@ -68,6 +64,7 @@ def add_training(
     add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="of all runs (default runs)")
     add("--name", help="of the run (default: what it learns and the time)")
     add("--resume", type=Path, metavar="RUN", help="go on exactly where a run's checkpoint stands")
+    add("--watch", action="store_true", help="a window with what it learned so far")
     door.arguments(parser)
     add_arguments(parser, door.config_class)
     add_arguments(parser, TrainerConfig)
@@ -75,6 +72,8 @@ def add_training(
 
 def run_train(args: argparse.Namespace, door: Door) -> None:
     """Train, or go on; in the end a page and a few lines say what came of it."""
+    if args.watch:
+        need_display()
     if args.resume:
         run, config, settings = resumed(args, door)
     else:
@@ -113,7 +112,7 @@ def _train(
         limits = until(settings, door.unit)
         print(f"{trainer.precision} on {trainer.device.type}, {limits}.", flush=True)
         try:
-            with door.beside(run, args) if trainer.rank == 0 else nullcontext():
+            with viewer(run, args.watch and trainer.rank == 0):
                 outcome = trainer.fit()
             reason = REASONS.get(outcome.reason, outcome.reason)
             print(f"Stopped at {outcome.progress:,} {door.unit}: {reason}.", flush=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import signal
 import sys
 import threading
@@ -24,6 +23,8 @@ from playground import window
 from playground.errors import UserError
 from playground.frames import Filter, Frame, pump
 from playground.media import VideoWriter
+from playground.run import Run
+from scripts import following
 
 RECORDINGS = Path("recordings")  # of films that nobody named
 FILM_SECONDS = 60.0  # of a film that nobody asked for
@@ -54,14 +55,19 @@ def load_agent(source: str, game: str | None) -> agents.Agent:
 def run_watch(args: argparse.Namespace) -> None:
     """Play in a window, or onto a film where one is asked for or there is no display."""
     torch.set_num_threads(1)  # for one observation at a time; a training beside it needs the others
+    if args.follow:
+        run = _followed(args)
+        if run.task != "dqn":
+            following.show(run, args.scale)
+            return
     source, agent = _chosen(args)
     if args.record:
         _record(args, agent, Path(args.record))
         return
     try:
         with _window(args, agent) as screen:
-            if args.follow and hasattr(os, "nice"):  # not on Windows
-                os.nice(15)  # the training shall hardly notice
+            if args.follow:
+                following.lower_priority()
             _show(args, agent, source, screen)
     except _NoDisplay as error:
         if args.window or args.follow:  # a window or nothing
@@ -71,14 +77,19 @@ def run_watch(args: argparse.Namespace) -> None:
         _record(args, agent, RECORDINGS / f"{agent.game}.mp4")
 
 
+def _followed(args: argparse.Namespace) -> Run:
+    """The run whose training --follow looks at."""
+    if args.record or not (Path(args.agent or "") / "config.json").is_file():
+        raise UserError("--follow is for a window, with --agent RUN of a training.")
+    return Run.open(args.agent)
+
+
 def _chosen(args: argparse.Namespace) -> tuple[str, agents.Agent]:
     """What to watch, by name, and as an agent."""
     game = args.named_game or args.game
     if args.named_game and args.game and resolve(args.named_game) != resolve(args.game):
         raise UserError(f"Two games are named, {args.game} and {args.named_game}; leave one out.")
     if args.follow:
-        if args.record or not (Path(args.agent or "") / "config.json").is_file():
-            raise UserError("--follow is for a window, with --agent RUN of a training.")
         _wait_for(_newest(args.agent))
         return args.agent, load_agent(str(_newest(args.agent)), game)
     if args.agent is None and game is not None and resolve(game) not in agents.zoo():

@@ -137,8 +137,14 @@ def test_evaluate_counts():
     found = evaluate(made(), pictures([0, 1, 2, 1]))
     assert found.probabilities.shape == (4, 3)
     assert evaluate(made(), pictures([0]), stop=lambda: True) is None
-    with pytest.raises(UserError, match="cat, dog, owl"):
-        evaluate(made(), pictures([0, 1], ("a", "b")))
+    with pytest.raises(UserError, match=r"cat, dog, owl.*show b"):
+        evaluate(made(), pictures([0, 1], ("owl", "b")))
+
+
+def test_evaluate_finds_classes_by_name():
+    shown = pictures([0, 1, 1], ("owl", "cat"))
+    found = evaluate(made(), shown)
+    assert found.classes == CLASSES and found.labels.tolist() == [2, 0, 0]
 
 
 def test_result_by_hand():

@@ -17,6 +17,7 @@ from playground.classify import (
     ClassifyConfig,
     backbone_options,
     evaluation_updates,
+    merged,
     rate_at,
     rate_factors,
 )
@@ -69,6 +70,13 @@ def test_rate_rises_then_falls_along_a_cosine():
 def test_rate_factors_shrink_towards_the_pictures():
     assert rate_factors(3, 0.5) == [0.25, 0.5, 1]
     assert rate_factors(2, 1.0) == [1, 1]
+
+
+def test_options_are_overlaid_by_name():
+    assert merged(("stem=small", "width=2"), ("width=1", "norm=none")) == (
+        "stem=small", "width=1", "norm=none",
+    )  # fmt: skip
+    assert merged((), ("a=1",)) == ("a=1",) and merged(("a=1",), ()) == ("a=1",)
 
 
 def test_backbone_options():

@@ -23,11 +23,11 @@ from agents.atari import action_names
 from agents.screen import watch
 from playground.errors import UserError
 from playground.frames import Frame
-from playground.media import read_video
+from playground.media import read_video, write_image
 from playground.run import Run
 from playground.trainer import TrainerConfig
 from playground.window import Commands
-from scripts import play, train_dqn, training, watching
+from scripts import following, play, train_dqn, training, watching
 from scripts.play import main
 from scripts.watching import Player, joystick
 
@@ -311,11 +311,29 @@ def test_train_watch_opens_a_window_beside_it(capsys, monkeypatch):
         def wait(self):
             pass
 
-    monkeypatch.setattr(train_dqn, "_need_display", lambda: None)
-    monkeypatch.setattr(train_dqn, "subprocess", SimpleNamespace(Popen=Process))
+    monkeypatch.setattr(training, "need_display", lambda: None)
+    monkeypatch.setattr(following, "subprocess", SimpleNamespace(Popen=Process))
     assert main(["train", "dqn", *SMALL, "--steps", "20", "--watch", "--name", "w"]) == 0
     command, end = started
     assert end == "terminated" and command[2:] == ["watch", "--agent", "runs/dqn/w", "--follow"]
+
+
+def test_a_window_follows_the_panels_and_figures_of_a_training(tmp_path):
+    run = Run.create(tmp_path, "classify", "w", {}, unit="updates")
+    frames = following.newest(run)
+    empty = next(frames)
+    assert empty.pixels[:, : following.EMPTY[1]].max() == 0  # no panel yet
+    run.log(30, loss=0.5)
+    write_image(run.panel(30), np.full((200, 300, 3), 90, np.uint8))
+    assert next(frames) is empty  # not looked at again so soon
+    following.POLL_SECONDS, kept = 0.0, following.POLL_SECONDS
+    try:
+        newer = next(frames)
+        assert newer.pixels.shape == (200, 300 + following.COLUMN_PX, 3)
+        assert (newer.pixels[:, :300] == 90).all() and newer.text == "30 updates"
+        assert next(frames) is newer  # nothing changed
+    finally:
+        following.POLL_SECONDS = kept
 
 
 def test_train_on_the_engine_of_sb3(capsys):
@@ -433,6 +451,7 @@ def broken(tmp_path, weights):
         ("train dqn --envs 0", "--envs"),
         ("train dqn --preset none", "laptop"),
         ("train dqn --watch", "needs a display"),
+        ("train classify --watch", "needs a display"),
         ("train dqn --refill", "--resume"),
         ("train dqn --runs a_file", "Cannot write"),
         ("train dqn --precision fp16", "GPU"),

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,28 @@ def test_evaluate_in_words_and_as_json(trained, bars_idx, capsys):
     assert found["wrong"] == 60 - np.trace(np.array(found["confusion"]))
 
 
+def test_a_presets_options_go_with_its_backbone(bars_idx):
+    def options(*argv):
+        line = ["train", "classify", "--data", f"mnist:{bars_idx}", "--preset", "photos", *argv]
+        return training.fresh(_parser().parse_args(line), train_classify.CLASSIFY)[0].options
+
+    assert options() == ("stem=small",)
+    assert options("--options", "width=0.25") == ("stem=small", "width=0.25")
+    assert options("--options", "stem=large") == ("stem=large",)
+    assert options("--backbone", "resnet18") == ("stem=small",)
+    assert options("--backbone", "vgg16") == ()
+    assert options("--backbone", "vgg16", "--options", "width=0.5") == ("width=0.5",)
+
+
+def test_an_ensemble_reads_pictures_at_its_largest_size(trained, bars_folder, tmp_path, capsys):
+    small = tmp_path / "small.safetensors"
+    one = classify.load(trained)
+    one.design = replace(one.design, size=(20, 20))
+    one.save(small)
+    assert main(["evaluate", str(trained), str(small), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["pictures"] == 60
+
+
 def test_evaluate_an_ensemble_with_several_views(trained, capsys):
     line = ["evaluate", str(trained), str(trained / "best.safetensors"), "--views", "3"]
     assert main([*line, "--json"]) == 0
@@ -171,6 +194,8 @@ def test_evaluate_an_ensemble_with_several_views(trained, capsys):
 
 
 # Mistakes
+
+ABSENT = "mps" if torch.cuda.is_available() else "cuda"
 
 
 @pytest.fixture
@@ -232,6 +257,10 @@ def broken(tmp_path, trained, bars_idx, bars_folder):
         ("train classify --resume nowhere", "not a run"),
         ("train classify --resume dqn_run", "a run of dqn, not of classify"),
         ("train classify --resume mixed --steps 99", "of the task DQN, not Classify"),
+        ("evaluate run --episodes 3", "--episodes is for agents"),
+        ("evaluate run --game pong", "--game is for agents"),
+        ("evaluate run --protocol sb3", "--protocol is for agents"),
+        (f"evaluate run --device {ABSENT}", f"no {ABSENT} device"),
         ("train dqn --resume run", "a run of classify, not of dqn"),
         ("train classify --resume run --steps 99 --data folder", "does not hold the pictures"),
         ("train classify --resume run --backbone vgg16", "leave out --backbone"),
