@@ -7,7 +7,7 @@ what it means is the caller's affair. One window per process, used from the main
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -98,6 +98,7 @@ class Window:
         title: of the window; may be assigned anew.
         fps: frames per second at speed 1.
         scale: enlargement of the first frame; None: as large as fits well on the screen, at most 4.
+        shown: which keys of HELP the help line names; all work.
         keys: further keys to report, by `pygame.key.name`, and the command that each one is, which
             the help line shows too: {"d": "dream"}.
 
@@ -113,8 +114,10 @@ class Window:
         fps: float = 60,
         scale: int | None = None,
         keys: Mapping[str, str] | None = None,
+        shown: Collection[str] = HELP.keys(),
     ) -> None:
         self.title, self.fps, self.scale = title, fps, scale
+        self._shown = {key: what for key, what in HELP.items() if key in shown}
         self.keys = dict(keys or {})
         self.paused, self.human, self.status = False, False, ""
         self.speed = 1.0
@@ -241,7 +244,7 @@ class Window:
         state = ["paused"] if self.paused else []
         state += [f"speed {self.speed:g}"] if self.speed != 1 else []
         state += [self.status] if self.status else []
-        keys = HELP | self.keys
+        keys = self._shown | self.keys
         if self.human:
             keys = HELP_HUMAN | {key: keys[key] for key in keys if key not in ("space", "h")}
         words = [", ".join(state).upper()] if state else []

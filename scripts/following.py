@@ -22,7 +22,7 @@ from playground.run import Run
 SCRIPT = Path(__file__).with_name("play.py")
 POLL_SECONDS = 2.0  # between two looks at the run
 COLUMN_PX, LETTERS_PX = 230, 12  # of the figures beside the panel
-EMPTY = (320, 480)  # pixels high and wide, before the first evaluation
+EMPTY = (640, 560)  # pixels high and wide, before the first evaluation
 
 
 def need_display() -> None:
@@ -59,7 +59,8 @@ def lower_priority() -> None:
 
 def show(run: Run, scale: int | None) -> None:
     """The run's newest panel in a window until the user quits. UserError without a display."""
-    with window.Window(f"playground: {run.name}", fps=10, scale=scale) as screen:
+    title = f"playground: {run.name}"
+    with window.Window(title, fps=5, scale=scale, shown=("esc",)) as screen:
         lower_priority()
         frames = newest(run)
         while screen.write(next(frames)):
