@@ -34,8 +34,6 @@ from playground.weights import find, load_weights
 
 Stage = nn.Module
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB; torchvision's
-
 
 def to_unit(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """uint8 (B, C, H, W) in 0..255 -> `dtype` in [0, 1], same shape, channels_last."""
@@ -74,6 +72,15 @@ def one_of(option: str, value: str | None, *allowed: str | None) -> None:
     if value not in allowed:
         names = " or ".join("none" if name is None else f"'{name}'" for name in allowed)
         raise UserError(f"A backbone's {option} is {names} here, not '{value}'.")
+
+
+def is_small(stem: str) -> bool:
+    """Whether a family's stem is the "small" one, for pictures of 28 to 64 pixels.
+
+    UserError unless it is that or "imagenet".
+    """
+    one_of("stem", stem, "imagenet", "small")
+    return stem == "small"
 
 
 class Backbone(nn.Module):
@@ -249,6 +256,12 @@ class Backbone(nn.Module):
         return shapes
 
 
+class ImageNetBackbone(Backbone):
+    """A family whose published weights want RGB normalised by ImageNet's mean and deviation."""
+
+    MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's
+
+
 def _published(backbone: Backbone, prefix: str) -> dict[str, str]:
     """{"<prefix>conv1_1": "<prefix>features.0", ...}: names here and in torchvision's state."""
     return {
@@ -312,10 +325,11 @@ def create(
         num_classes: of the classifier; 0 for none.
         weights: "imagenet" (downloaded once; see `playground.weights`), a name of what ships in
             playground/zoo, or a local file (.safetensors, .pth); None initialises at random. A
-            classifier of another size than theirs starts at random.
+            classifier of another size than theirs starts at random, as a line on stderr says.
         options: the family's own.
 
-    Raises UserError for an unknown family or option and for weights of another architecture.
+    Raises UserError for an unknown family or option, and for weights that are damaged or of
+    another architecture.
     """
     known = families()
     if name not in known:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from playground.augment import Augment
 from playground.backbone import Backbone, create
 from playground.data import Pictures
-from playground.errors import UserError
+from playground.errors import UserError, listed
 from playground.inputs import fitted
 from playground.run import Run, atomic_path
 
@@ -139,11 +139,12 @@ class Result:
             found["top5"] = 100 * float(top.any(1).float().mean())
         return found
 
-    def recall(self) -> list[float]:
-        """Of each class the percentage that was recognised; of a class without pictures 100."""
+    def recall(self) -> dict[str, float]:
+        """Of each class that there were pictures of, the percentage that was recognised."""
         matrix = self.confusion()
-        found, there = matrix.diag(), matrix.sum(1)
-        return (100 * torch.where(there > 0, found / there.clamp_min(1), 1.0)).tolist()
+        found, there = matrix.diag().tolist(), matrix.sum(1).tolist()
+        each = zip(self.classes, found, there, strict=True)
+        return {name: 100 * right / count for name, right, count in each if count}
 
     def confusion(self) -> Tensor:
         """(classes, classes) int64: how many of each true class (row) were taken for which."""
@@ -197,12 +198,6 @@ def named(classes: Sequence[str], probabilities: Tensor) -> list[dict[str, float
         {classes[i]: p for i, p in zip(indices, values, strict=True)}
         for indices, values in zip(order.indices.tolist(), order.values.tolist(), strict=True)
     ]
-
-
-def listed(classes: Sequence[str]) -> str:
-    """Class names for a sentence, the first few of many."""
-    shown = ", ".join(classes[:4])
-    return f"{shown} and {len(classes) - 4} more" if len(classes) > 4 else shown
 
 
 def load(source: str | Path, *more: str | Path) -> Classifier | Ensemble:

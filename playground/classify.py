@@ -28,11 +28,11 @@ from playground import classifier, ranks
 from playground.ahead import Ahead
 from playground.augment import Augment
 from playground.backbone import Backbone, create, to_unit
-from playground.classifier import Classifier, Design, Result, listed, load, weights_file
+from playground.classifier import Classifier, Design, Result, load, weights_file
 from playground.config import setting
 from playground.data import batch_indices, parse, stratified, to_stderr
 from playground.data import load as load_pictures
-from playground.errors import UserError
+from playground.errors import UserError, listed
 from playground.frames import Frame
 from playground.insight import wrong_frames
 from playground.run import Run

@@ -98,8 +98,9 @@ def load(
     """The labelled pictures of a spec: `mnist:DIR`, `cifar10:DIR` or a folder of class folders.
 
     `size` in pixels makes them square: the shorter side is resized to it (antialiased), the centre
-    kept; None leaves them as they are. `seed` moves the split of a folder that has no train/ and
-    val/ or test/. `say` is told what was left out. UserError where nothing can be read.
+    kept; None leaves them as they are. `seed` moves the split of a folder that brings none of its
+    own (see `folders.class_folders`); of such a folder, the split "all" is every picture. `say` is
+    told what was left out, and which classes a split lacks. UserError where nothing can be read.
     """
     kind, rest = parse(spec)
     path = Path(rest).expanduser()
@@ -113,7 +114,8 @@ def load(
         raise UserError(f"There is no folder {path}.{hint}")
     if kind == "folder":
         return Pictures(*folders.class_folders(path, split, size, seed, say))
-    pixels, labels, classes = (readers.mnist if kind == "mnist" else readers.cifar10)(path, split)
+    own: Split = "train" if split == "train" else "test"
+    pixels, labels, classes = (readers.mnist if kind == "mnist" else readers.cifar10)(path, own)
     return Pictures(fit(pixels, size), labels, classes)
 
 

@@ -1,7 +1,7 @@
 """Mistakes of the user's: one clear sentence instead of a traceback."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
@@ -22,3 +22,9 @@ def nearest(name: str, names: Iterable[str], n: int = 3) -> str:
         return ""
     *first, last = [f"'{found}'" for found in alike]
     return f" Did you mean {', '.join(first)}{' or ' if first else ''}{last}?"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a sentence, the first few of many: "a, b, c, d and 2 more"."""
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return ", ".join(names[:4]) + more

@@ -6,17 +6,18 @@ PyTorch's cache, ~/.cache/torch/hub/checkpoints; TORCH_HOME or XDG_CACHE_HOME mo
 there by hand serves as well.
 
 Nothing here runs code from a file: safetensors holds tensors only, and .pth is read with
-PyTorch's `weights_only`.
+PyTorch's `weights_only`. What is damaged, or holds anything but finite numbers, is refused.
 """
 
+import contextlib
 import hashlib
 import http.client
 import os
-import pickle
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,7 +27,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from playground.errors import UserError, nearest
+from playground import ranks
+from playground.errors import UserError, listed, nearest
 from playground.run import sync, writing
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 ZOO = Path(__file__).parent / "zoo"  # what ships: <name>.safetensors
 TIMEOUT_S = 30  # without an answer or a byte
 CHUNK_BYTES = 1 << 20
+WRAPPERS = ("state_dict", "model_state_dict", "model")  # entries under which scripts save weights
 
 
 class Source(NamedTuple):
@@ -61,7 +64,7 @@ def _torchvision(file: str) -> Source:
 IMAGENET = {
     "alexnet": _torchvision("alexnet-owt-7be5be79.pth"),
     "vgg16": _timm("vgg16", "57b026918159a6bf9faf8405c3a551903768e7138989d9c6224a14227203fad8"),
-    "vgg19": _timm("vgg19"),
+    "vgg19": _timm("vgg19", "11aea017b543ff59233749d8f1cf544cda749378f5790d2fedab841fb86b7669"),
     "googlenet": _torchvision("googlenet-1378be20.pth"),
     "resnet18": _timm(
         "resnet18", "694f673df6520a3158624e8a89af086f59923ee4cd7436fe5bc3bc71d295ad81"
@@ -82,7 +85,7 @@ def find(family: str, weights: str | Path) -> Path:
     shipped = {path.stem: path for path in sorted(ZOO.glob("*.safetensors"))}
     if weights in shipped:
         return shipped[str(weights)]
-    if not Path(weights).exists():
+    if not os.path.exists(weights):  # False too where the system refuses the very name
         names = ["imagenet", *shipped]
         raise UserError(
             f"Cannot read weights from {weights}: there is no such file, nor such a name among "
@@ -92,35 +95,68 @@ def find(family: str, weights: str | Path) -> Path:
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The tensors by name of a .safetensors file, or of a .pth of PyTorch's; else UserError."""
+    """The tensors by name of a .safetensors file, or of a .pth of PyTorch's: finite, on the CPU.
+
+    UserError for every other file, whatever is in it.
+    """
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
+            return _checked(path, load_file(path))
+        with warnings.catch_warnings(action="ignore"):  # of what a damaged file seems to be
+            return _checked(path, _unwrapped(torch.load(path, "cpu", weights_only=True)))
+    except UserError:
+        raise
     except OSError as error:
-        raise UserError(f"Cannot read weights from {path}: {error.strerror or error}.") from error
+        raise _unreadable(path, error.strerror or str(error)) from error
     except SafetensorError as error:
-        raise UserError(f"Cannot read weights from {path}: it is damaged ({error}).") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise UserError(
-            f"Cannot read weights from {path}: it is damaged, no file of PyTorch's, or holds more "
-            "than tensors, which might run code."
+        raise _unreadable(path, f"it is damaged ({error})") from error
+    except Exception as error:  # hostile and damaged bytes make both libraries raise anything
+        raise _unreadable(
+            path,
+            "it is damaged, no file of PyTorch's, or holds more than tensors (a whole model?), "
+            "which might run code; a model's state_dict() can be read",
         ) from error
-    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
-        found = found["state_dict"]  # as many training scripts save them
-    if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
-        raise UserError(f"Cannot read weights from {path}: it holds no tensors by name.")
+
+
+def _unwrapped(found: Any) -> Any:
+    """What lies in entries named as in WRAPPERS, one in another too."""
+    for _ in WRAPPERS:  # so often at most: a file can nest them endlessly
+        inner = [found[key] for key in WRAPPERS if isinstance(found, dict) and key in found]
+        found = next((each for each in inner if isinstance(each, dict)), found)
+    return found
+
+
+def _checked(path: Path, found: Any) -> dict[str, Tensor]:
+    """`found` if it is tensors by name, of finite numbers on the CPU; else UserError."""
+    if not isinstance(found, dict) or not found:
+        raise _unreadable(path, "it holds no tensors by name")
+    for name, tensor in found.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise _unreadable(path, f"it holds no tensors by name (but {name!r:.50})")
+        plain = tensor.layout is torch.strided and not (tensor.is_quantized or tensor.is_complex())
+        if tensor.device.type != "cpu" or not plain:  # PyTorch's meta device has no numbers
+            raise _unreadable(path, f"its {name} holds no plain numbers")
+        if not tensor.float().isfinite().all():  # as what they are loaded into
+            raise _unreadable(path, f"some of its {name} are no finite numbers")
     return dict(found)
+
+
+def _unreadable(path: Path, why: str) -> UserError:
+    return UserError(f"Cannot read weights from {path}: {' '.join(why.split()).rstrip('.')}.")
 
 
 def load_weights(backbone: "Backbone", path: Path) -> None:
     """Copy a .safetensors or .pth file into the backbone, or raise a UserError and change nothing.
 
     Keys and shapes must match, with these exceptions: a head of other classes, or none, leaves the
-    backbone's own as it is (of a head of several layers, those that fit are taken); a first
-    convolution for RGB is adapted to other channels; batch normalisations may lack their counters.
+    backbone's own as it is (of a head of several layers, those that fit are taken), and a line on
+    stderr says so; a first convolution for RGB is adapted to other channels; batch normalisations
+    may lack their counters.
     """
-    found = backbone.translate(read(path))
+    try:
+        found = backbone.translate(read(path))
+    except (LookupError, RuntimeError) as error:
+        raise UserError(f"{path} holds weights of another architecture ({error}).") from error
     own = backbone.state_dict()
     first = next(key for key, tensor in own.items() if tensor.dim() == 4)
     if first in found and found[first].dim() == 4 and found[first].shape[1] == 3:
@@ -143,13 +179,20 @@ def load_weights(backbone: "Backbone", path: Path) -> None:
         if key in fitting and fitting[key].shape != own[key].shape
     ]
     wrong = [
-        f"{what}: {', '.join(keys[:4])}{f' and {len(keys) - 4} more' if len(keys) > 4 else ''}"
+        f"{what}: {listed(keys)}"
         for what, keys in (("missing", missing), ("unexpected", unexpected), ("shapes", reshaped))
         if keys
     ]
     if wrong:
         raise UserError(f"{path} holds weights of another architecture ({'; '.join(wrong)}).")
     backbone.load_state_dict(own | fitting)
+    random = [key for key in own if key not in fitting and not key.endswith(counter)]
+    if random and ranks.rank() == 0:
+        print(
+            f"{path} has no classifier that fits one of {backbone.num_classes} classes: "
+            f"{listed(random)} start at random.",
+            file=sys.stderr,
+        )
 
 
 def of_channels(weight: Tensor, channels: int) -> Tensor:
@@ -168,7 +211,7 @@ def fetch(family: str) -> Path:
     """The file of a family's ImageNet weights in the cache, downloaded where it is not there.
 
     A download that broke off is taken up again; several processes wait for one. Raises UserError,
-    which says which file to put where, when it cannot be had.
+    which says which file to put where, when it cannot be had, and when the cache cannot be used.
     """
     if family not in IMAGENET:
         raise UserError(
@@ -176,13 +219,16 @@ def fetch(family: str) -> Path:
         )
     source = IMAGENET[family]
     path = Path(torch.hub.get_dir()) / "checkpoints" / source.file
-    if path.exists():
-        if not _sha256(path).startswith(source.sha256):
-            raise UserError(f"{path} is damaged: its SHA-256 is not {source.sha256}…; remove it.")
-        return path
-    with writing(path):
+    with _cache_used(path.parent):
+        if path.exists():
+            if not _sha256(path).startswith(source.sha256):
+                raise UserError(
+                    f"{path} is damaged: its SHA-256 is not {source.sha256}…; remove it."
+                )
+            return path
         path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
+        lock = FileLock(f"{path}.lock").acquire()
+    with lock:
         if not path.exists():  # another process may have been faster
             try:
                 _download(source, path)
@@ -193,6 +239,18 @@ def fetch(family: str) -> Path:
                     f"by other means and put it at {path}."
                 ) from error
     return path
+
+
+@contextlib.contextmanager
+def _cache_used(folder: Path) -> Iterator[None]:
+    """UserError, which says how to choose another folder, where the system refuses this one."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"Cannot use {folder}, the folder for downloaded weights "
+            f"({error.strerror or error}): set TORCH_HOME to a folder that can be written."
+        ) from error
 
 
 def _download(source: Source, path: Path) -> None:

@@ -172,6 +172,8 @@ def _parser() -> argparse.ArgumentParser:
     text = "zoo:NAME, a run directory, or a file; several classifiers are an ensemble"
     add("sources", nargs="+", metavar="SOURCE", help=text)
     add("--data", metavar="SPEC", help="classifiers: the pictures (default: those of the run)")
+    text = "classifiers: all pictures of a folder, not only the fifth that trainings leave out"
+    add("--all", action="store_true", help=text)
     text = "classifiers: looks at each picture, all but one at augmented copies (default 1)"
     add("--views", type=_number(int, 1, 1000), default=1, help=text)
     add("--game", help="for files that do not name their game")

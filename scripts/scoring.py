@@ -31,8 +31,8 @@ def run_evaluate(args: argparse.Namespace) -> None:
         return
     if len(args.sources) > 1:
         raise UserError("Several sources make an ensemble of classifiers; these are not all such.")
-    if args.data or args.views > 1:
-        raise UserError("--data and --views are for classifiers, and agents play games.")
+    if args.data or args.views > 1 or args.all:
+        raise UserError("--data, --all and --views are for classifiers, and agents play games.")
     _score_agent(args)
 
 
@@ -40,7 +40,7 @@ def _score_classifiers(args: argparse.Namespace) -> None:
     """One classifier, or the mean of several."""
     spec = args.data or _data_of(args.sources[0])
     classifier = load(*args.sources)
-    pictures = load_pictures(spec, "test", _size(classifier))
+    pictures = load_pictures(spec, "all" if args.all else "test", _size(classifier))
     if sys.stderr.isatty():
         print(f"Looking at {len(pictures):,} test pictures ...", file=sys.stderr)
     members = _members(classifier)
@@ -50,25 +50,25 @@ def _score_classifiers(args: argparse.Namespace) -> None:
     assert result is not None
     figures = result.figures()
     if args.json:
-        by_class = dict(zip(result.classes, result.recall(), strict=True))
         print(dumps({
-            "sources": args.sources, "data": spec, "views": args.views,
-            "pictures": len(pictures), **figures, "recall": by_class,
+            "sources": args.sources, "data": spec, "all": args.all, "views": args.views,
+            "pictures": len(pictures), **figures, "recall": result.recall(),
             "parameters": [count_parameters(member.network) for member in members],
             "confusion": result.confusion().tolist(),
         }))  # fmt: skip
         return
     what = members[0].design.backbone if len(members) == 1 else f"ensemble of {len(members)}"
     sizes = " + ".join(f"{count_parameters(member.network):,}" for member in members)
-    print(f"{what}, {sizes} parameters, on the {len(pictures):,} test pictures of {spec}")
+    which = "" if args.all else "test "
+    print(f"{what}, {sizes} parameters, on the {len(pictures):,} {which}pictures of {spec}")
     print(f"  accuracy  {figures['score']:.2f} %  ({counted(figures['wrong'], 'picture')} wrong)")
     if "top5" in figures:
         print(f"  top 5     {figures['top5']:.2f} %")
     print(f"  loss      {figures['loss']:.4f}")
     if args.views > 1:
         print(f"  views     {args.views}, the picture itself and augmented copies")
-    worst = sorted(zip(result.recall(), result.classes, strict=True))[:3]
-    print("  hardest   " + ", ".join(f"{name} ({share:.1f} %)" for share, name in worst))
+    hardest = sorted(result.recall().items(), key=lambda item: item[1])[:3]
+    print("  hardest   " + ", ".join(f"{name} ({share:.1f} %)" for name, share in hardest))
 
 
 def _data_of(source: str) -> str:

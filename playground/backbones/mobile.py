@@ -16,14 +16,7 @@ so what published weights fit, stay the same.
 import torch
 from torch import Tensor, nn
 
-from playground.backbone import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Backbone,
-    above_0,
-    he_initialise,
-    one_of,
-)
+from playground.backbone import ImageNetBackbone, above_0, he_initialise, is_small
 
 
 class Fire(nn.Module):
@@ -41,11 +34,10 @@ class Fire(nn.Module):
         return torch.cat((self.expand1x1(x), self.expand3x3(x)), 1).relu_()
 
 
-class SqueezeNet(Backbone):
+class SqueezeNet(ImageNetBackbone):
     """Eight fire modules, 512 channels out at stride 16; its classifier is a 1x1 convolution."""
 
     HEAD, PUBLISHED = "classifier", "features"
-    MEAN, STD = IMAGENET_MEAN, IMAGENET_STD
 
     def __init__(self, in_channels: int = 3, num_classes: int = 0) -> None:
         super().__init__(in_channels, num_classes)
@@ -103,30 +95,25 @@ _ROWS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 
          (6, 320, 1, 1))  # fmt: skip
 
 
-class MobileNetV2(Backbone):
+class MobileNetV2(ImageNetBackbone):
     """Seventeen inverted residuals, 1280 channels out at stride 32, or 8 with stem="small".
 
     `width` multiplies the channels, rounded to multiples of 8; the last layer's only if above 1.
     """
 
     HEAD, PUBLISHED = "classifier", "features"
-    MEAN, STD = IMAGENET_MEAN, IMAGENET_STD
 
     def __init__(
-        self,
-        in_channels: int = 3,
-        num_classes: int = 0,
-        width: float = 1.0,
-        stem: str = "imagenet",
+        self, in_channels: int = 3, num_classes: int = 0, width: float = 1.0, stem: str = "imagenet"
     ) -> None:
         super().__init__(in_channels, num_classes)
-        one_of("stem", stem, "imagenet", "small")
         before = multiple_of_8(32, width)
-        self.stem = conv_norm(in_channels, before, 3, stride=2 if stem == "imagenet" else 1)
+        small = is_small(stem)
+        self.stem = conv_norm(in_channels, before, 3, stride=1 if small else 2)
         for row, (expand, base, blocks, first_stride) in enumerate(_ROWS, start=1):
             after = multiple_of_8(base, width)
             for block in range(1, blocks + 1):
-                keep = block > 1 or (stem == "small" and row == 2)
+                keep = block > 1 or (small and row == 2)
                 stride = 1 if keep else first_stride
                 name = f"block{row}_{block}"
                 self.add_module(name, InvertedResidual(before, after, stride, expand))

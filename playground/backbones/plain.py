@@ -22,15 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from playground.backbone import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Backbone,
-    above_0,
-    he_initialise,
-    one_of,
-    scaled,
-)
+from playground.backbone import Backbone, ImageNetBackbone, above_0, he_initialise, one_of, scaled
 from playground.errors import UserError
 
 
@@ -97,7 +89,7 @@ class DeepConv(Backbone):
         return self.classifier(last)
 
 
-class _Dense(Backbone):
+class _Dense(ImageNetBackbone):
     """What AlexNet and VGG share: torchvision's keys, and a classifier of linear layers.
 
     `hidden` is the size of the two hidden ones: with 4096 most of a network's parameters are there,
@@ -105,7 +97,6 @@ class _Dense(Backbone):
     """
 
     HEAD, PUBLISHED = "classifier", "features"
-    MEAN, STD = IMAGENET_MEAN, IMAGENET_STD
     GRID: int  # the side to which the last map is pooled before the classifier
 
     def __init__(self, in_channels: int = 3, num_classes: int = 0, hidden: int = 4096) -> None:

@@ -10,7 +10,7 @@ its first 1x1 (called v1.5). stem="small" is for pictures of 28 to 64 pixels: a 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from playground.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, he_initialise, one_of, scaled
+from playground.backbone import ImageNetBackbone, he_initialise, is_small, scaled
 
 
 def convolution(before: int, after: int, kernel: int, stride: int = 1) -> nn.Conv2d:
@@ -49,28 +49,23 @@ class Residual(nn.Module):
         return F.relu(y + (x if self.downsample is None else self.downsample(x)), inplace=True)
 
 
-class _ResNet(Backbone):
+class _ResNet(ImageNetBackbone):
     """`width` multiplies the channels; `stem` is "imagenet" (stride 32) or "small" (stride 8)."""
 
-    MEAN, STD = IMAGENET_MEAN, IMAGENET_STD
     BLOCKS: tuple[int, ...]  # residual blocks in each of the four layers
     BOTTLENECK = False
 
     def __init__(
-        self,
-        in_channels: int = 3,
-        num_classes: int = 0,
-        width: float = 1.0,
-        stem: str = "imagenet",
+        self, in_channels: int = 3, num_classes: int = 0, width: float = 1.0, stem: str = "imagenet"
     ) -> None:
         super().__init__(in_channels, num_classes)
-        one_of("stem", stem, "imagenet", "small")
         before = base = scaled(64, width)
-        kernel, stride = (7, 2) if stem == "imagenet" else (3, 1)
+        small = is_small(stem)
+        kernel, stride = (3, 1) if small else (7, 2)
         self.conv1 = convolution(in_channels, before, kernel, stride)
         self.bn1 = nn.BatchNorm2d(before)
         self.relu = nn.ReLU()
-        if stem == "imagenet":
+        if not small:
             self.maxpool = nn.MaxPool2d(3, 2, padding=1)
         for layer, blocks in enumerate(self.BLOCKS):
             after = base * 2**layer * (4 if self.BOTTLENECK else 1)

@@ -242,7 +242,7 @@ def test_a_folder_is_loaded_at_a_size(tmp_path):
     train = load(str(tmp_path), "train", 4, say=quiet)
     test = load(str(tmp_path), "test", 4, say=quiet)
     assert train.size == test.size == (4, 4) and train.classes == test.classes == ("cats", "dogs")
-    assert (len(train), len(test)) == (16, 4)
+    assert (len(train), len(test)) == (15, 5)  # by their names' hashes
     values = [p.read(torch.arange(len(p)))[:, 0, 0, 0] for p in (train, test)]
     assert sorted(torch.cat(values).tolist()) == [*range(10), *range(100, 110)]
     for pictures, value in zip((train, test), values, strict=True):
@@ -259,6 +259,15 @@ def test_what_is_said_goes_to_stderr(tmp_path, capsys):
     assert len(load_folder(str(tmp_path))) == 8
     out, error = capsys.readouterr()
     assert not out and error.count("\n") == 1 and "Left out 2 of 10 files" in error
+
+
+def test_a_test_split_that_lacks_classes_is_told_once(tmp_path, capsys):
+    for name in ("Train/cats", "Train/dogs", "Test/cats", "extra/cats"):
+        write_image(tmp_path / name / "0.png", np.zeros((4, 4, 3), np.uint8))
+    assert load(str(tmp_path), "test").classes == ("cats", "dogs")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and lines[0].endswith(": extra/.")
+    assert lines[1].endswith("Test for 1 of 2 classes: dogs.")
 
 
 # Development data

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from playground import folders
+from playground import folders, ranks
 from playground.errors import UserError
 from playground.folders import Files, any_folder, class_folders
 from playground.media import read_image, write_image
@@ -46,28 +46,77 @@ def test_classes_are_folders_in_order(tmp_path):
     fill(tmp_path / "train" / "a" / "deep" / "er", 2, 20)
     fill(tmp_path / "val" / "b", 1, 30)
     assert read(tmp_path) == ([20, 21, 10, 11], [0, 0, 1, 1], ("a", "b"), [])
-    assert read(tmp_path, "test") == ([30], [1], ("a", "b"), [])
+    fill(tmp_path / "val" / "a", 1, 40)
+    assert read(tmp_path, "test") == ([40, 30], [0, 1], ("a", "b"), [])
 
 
-@pytest.mark.parametrize("name", ["val", "valid", "validation", "test"])
-def test_every_usual_name_of_the_other_split(tmp_path, name):
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        *[("train", name) for name in ("val", "valid", "validation", "test", "eval")],
+        *[("Train", "Test"), ("TRAIN", "VAL"), ("Training", "Testing"), ("Training", "Test")],
+        *[("training_set", "test_set"), ("TrainSet", "TestSet"), ("Train Set", "Validation-Set")],
+    ],
+)
+def test_every_usual_name_of_a_split(tmp_path, train, test):
     for i, label in enumerate("ab"):
-        fill(tmp_path / "train" / label, 2, 10 * i)
-        fill(tmp_path / name / label, 1, 100 + i)
-    assert read(tmp_path, "test")[:2] == ([100, 101], [0, 1])
-    assert read(tmp_path)[:2] == ([0, 1, 10, 11], [0, 0, 1, 1])
+        fill(tmp_path / train / label, 2, 10 * i)
+        fill(tmp_path / test / label, 1, 100 + i)
+    assert read(tmp_path, "test") == ([100, 101], [0, 1], ("a", "b"), [])
+    assert read(tmp_path) == ([0, 1, 10, 11], [0, 0, 1, 1], ("a", "b"), [])
+
+
+def test_what_lies_beside_a_split_is_told(tmp_path):
+    for name in ("train", "val", "test", "extra"):
+        for label in "ab":
+            fill(tmp_path / name / label, 2)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "README.txt").write_text("no picture")
+    told = [f"Left out of {tmp_path}: extra/, test/."]
+    assert read(tmp_path)[2:] == read(tmp_path, "test")[2:] == (("a", "b"), told)
+    fill(tmp_path, 2)
+    fill(tmp_path / "val", 1)
+    loose = "pictures outside of class folders, such as 0.png."
+    told = [f"Left out of {tmp_path}: extra/, test/, {loose}"]
+    assert read(tmp_path)[3] == told
+    assert read(tmp_path, "test")[3] == [*told, f"Left out of {tmp_path / 'val'}: {loose}"]
+
+
+def test_pictures_beside_class_folders_are_told(tmp_path):
+    for name in ("a", "b"):
+        fill(tmp_path / name)
+    fill(tmp_path, 2)
+    assert read(tmp_path)[3] == [
+        f"Left out of {tmp_path}: pictures outside of class folders, such as 0.png."
+    ]
 
 
 def test_train_may_be_a_class(tmp_path):
     for name in ("bus", "train"):
         fill(tmp_path / name)
-    assert read(tmp_path)[2] == ("bus", "train")
+    (tmp_path / "train" / ".ipynb_checkpoints").mkdir()
+    assert read(tmp_path)[2:] == (("bus", "train"), [])
+    fill(tmp_path / "train" / "steam", 2)  # with pictures of its own it still is one
+    assert read(tmp_path)[2:] == (("bus", "train"), [])
+
+
+def test_train_with_class_folders_is_none_and_others_beside_it_are_told(tmp_path):
+    for name in ("a", "b"):
+        fill(tmp_path / "Train" / name, 10)
+    for i in range(6):
+        fill(tmp_path / f"class{i}", 1)
+    _, _, classes, said = read(tmp_path)
+    assert classes == ("a", "b")
+    assert said == [f"Left out of {tmp_path}: class0/, class1/, class2/, class3/ and 2 more."]
 
 
 def test_train_alone_is_split(tmp_path):
     for name in ("a", "b"):
         fill(tmp_path / "train" / name, 10)
-    assert read(tmp_path)[2] == ("a", "b") and len(read(tmp_path, "test")[0]) == 4
+    for place in (tmp_path, tmp_path / "train"):  # alike
+        train, test = split_of(place)
+        assert (len(train), len(test)) == (16, 4) and read(place)[2:] == (("a", "b"), [])
+    assert split_of(tmp_path) == split_of(tmp_path / "train")
 
 
 def test_what_systems_leave_behind_is_no_class_and_not_counted(tmp_path):
@@ -89,14 +138,41 @@ def split_of(path, seed=0):
     return [read(path, split, seed=seed)[0] for split in ("train", "test")]
 
 
-def test_a_fifth_of_every_class_is_for_testing(tmp_path):
-    for i, count in enumerate((50, 10, 3, 2, 1)):
-        fill(tmp_path / f"c{i}", count, 50 * i)
-    _, train_labels, classes, _ = read(tmp_path)
-    _, test_labels, same, _ = read(tmp_path, "test")
-    assert classes == same
-    assert np.bincount(test_labels, minlength=5).tolist() == [10, 2, 1, 1, 0]
-    assert np.bincount(train_labels, minlength=5).tolist() == [40, 8, 2, 1, 1]
+def test_a_fifth_of_the_pictures_is_for_testing(tmp_path):
+    files = [tmp_path / label / f"{i}.png" for label in "abcde" for i in range(2000)]
+    parts = [
+        [file for i in range(0, len(files), 2000)
+         for file in folders._part(tmp_path, files[i : i + 2000], split, 0)]
+        for split in ("train", "test")
+    ]  # fmt: skip
+    assert sorted([*parts[0], *parts[1]]) == sorted(files)
+    assert abs(len(parts[1]) - 2000) < 4 * (10_000 * 0.2 * 0.8) ** 0.5
+
+
+def test_all_is_every_picture_or_the_folders_own_test_split(tmp_path):
+    for first, label in ((0, "a"), (100, "b")):
+        fill(tmp_path / "whole" / label, 7, first)
+        fill(tmp_path / "split" / "train" / label, 3, first)
+        fill(tmp_path / "split" / "test" / label, 2, first + 50)
+    assert sorted(read(tmp_path / "whole", "all")[0]) == [*range(7), *range(100, 107)]
+    assert read(tmp_path / "split", "all") == read(tmp_path / "split", "test")
+    fill(tmp_path / "one" / "b", 1, 7)
+    assert read(tmp_path / "one", "all") == ([7], [0], ("b",), [])  # a classifier may know more
+
+
+def test_small_classes_are_in_both_splits(tmp_path):
+    for count in range(2, 8):
+        for label in map(str, range(100)):  # among them some whose hashes are all high, or all low
+            files = [tmp_path / label / f"{i}.png" for i in range(count)]
+            train, test = (folders._part(tmp_path, files, split, 0) for split in ("train", "test"))
+            assert train and test and sorted([*train, *test]) == files
+    for i, count in enumerate((5, 2, 1)):
+        fill(tmp_path / "made" / f"c{i}", count, 50 * i)
+    _, train_labels, classes, said = read(tmp_path / "made")
+    assert set(train_labels) == {0, 1, 2} and said == []
+    _, test_labels, same, said = read(tmp_path / "made", "test")
+    assert set(test_labels) == {0, 1} and classes == same
+    assert said == [f"No pictures to test on in {tmp_path / 'made'} for 1 of 3 classes: c2."]
 
 
 def test_the_split_depends_on_names_and_seed_alone(tmp_path):
@@ -113,16 +189,23 @@ def test_the_split_depends_on_names_and_seed_alone(tmp_path):
         shade % 100 for shade in first[1] if shade >= 100
     }, "classes with the same names of files are split each for itself"
     # Pinned: a machine or version that splits otherwise would test on what it was trained with.
-    assert first[1] == [11, 18, 6, 7, 100, 112, 117, 104]
+    assert first[1] == [11, 18, 6, 7, 100, 110, 112, 114, 115, 117, 104]
 
 
-def test_one_more_file_moves_few_others(tmp_path):
-    for label in "ab":
-        fill(tmp_path / label, 50)
-    before = split_of(tmp_path)
-    write_image(tmp_path / "a" / "new.png", picture(200))
-    after = split_of(tmp_path)
-    assert len(set(before[1]) ^ set(after[1])) <= 2
+def test_pictures_stay_in_their_split_when_others_come_and_go(tmp_path):
+    def names(count, split):
+        files = [tmp_path / "a" / f"{i}.png" for i in range(count)]
+        return {file.name for file in folders._part(tmp_path, files, split, 0)}
+
+    for split in ("train", "test"):
+        few, more, many = (names(count, split) for count in (50, 51, 500))
+        assert few <= more <= many and few == {n for n in many if int(n[:-4]) < 50}
+
+
+def test_names_that_are_no_text_are_split_too(tmp_path):
+    files = [tmp_path / os.fsdecode(bytes([97 + i, 0xFF])) for i in range(5)]
+    train, test = (folders._part(tmp_path, files, split, 0) for split in ("train", "test"))
+    assert len(train) + len(test) == 5 and test
 
 
 # What is left out
@@ -243,6 +326,21 @@ def test_splits_of_other_classes_are_refused(tmp_path):
     assert read(tmp_path)[2] == ("a", "b")
 
 
+def test_classes_without_a_picture_to_test_on_are_told(tmp_path):
+    for i, name in enumerate("abcdefg"):
+        fill(tmp_path / "train" / name, 2)
+        if i < 2:
+            fill(tmp_path / "val" / name, 1)
+    (tmp_path / "val" / "b" / "0.png").write_bytes(b"broken")
+    fill(tmp_path / "val" / "c", 1)
+    _, labels, classes, said = read(tmp_path, "test")
+    assert labels == [0, 2] and len(classes) == 7
+    assert said[-1] == (
+        f"No pictures to test on in {tmp_path / 'val'} for 5 of 7 classes: b, d, e, f and 1 more."
+    )
+    assert read(tmp_path)[3] == []
+
+
 def test_too_few_pictures_to_test_on_are_refused(tmp_path):
     for name in ("a", "b"):
         fill(tmp_path / name, 1)
@@ -304,6 +402,8 @@ def test_what_does_not_fit_is_decoded_when_drawn(tmp_path, monkeypatch):
     assert torch.equal(again[some], kept[some]), "a process that is spawned gets it too"
     monkeypatch.setattr(folders, "available_memory", lambda: 4 * 27 * 48)
     assert isinstance(any_folder(tmp_path, 4, Said())[0], torch.Tensor)
+    monkeypatch.setattr(ranks, "local_world", lambda: 2)
+    assert isinstance(any_folder(tmp_path, 4, Said())[0], Files), "two processes share it"
     monkeypatch.setattr(folders, "available_memory", lambda: None)
     assert isinstance(any_folder(tmp_path, 4, Said())[0], torch.Tensor)
     (tmp_path / "a" / "0.png").unlink()

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from playground.backbone import create, to_unit
+from playground.backbone import ImageNetBackbone, create, to_unit
 from playground.media import read_image
 
 # From torchvision 0.29: the beginning of the SHA-256 of `names_and_shapes` of its model (GoogLeNet
@@ -64,6 +64,17 @@ def test_logits_are_torchvision_s(name: str) -> None:
     with torch.no_grad():
         found = net.classify(torch.from_numpy(picture).float())[0, :3]
     torch.testing.assert_close(found, torch.tensor(TORCHVISION[name][1]), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_published_families_normalise_as_their_weights_want(name: str) -> None:
+    net = create(name, **({"hidden": 8} if name in ("alexnet", "vgg16", "vgg19") else {}))
+    assert net.mean is not None
+    old = name == "googlenet"  # its weights are older than torchvision's habit
+    assert isinstance(net, ImageNetBackbone) is not old
+    mean, std = ((0.5,) * 3,) * 2 if old else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert net.mean.flatten().tolist() == pytest.approx(mean)
+    assert net.std.flatten().tolist() == pytest.approx(std)
 
 
 def test_weights_of_timm_and_of_torchvision_load(tmp_path: Path) -> None:
