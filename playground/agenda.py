@@ -3,14 +3,24 @@
 Several processes must do each of these together, though their clocks differ and a signal may reach
 only one of them. So they meet every MEETING_SECONDS, after a number of rounds that all of them
 know, and do what any of them wishes.
+
+Evaluating and saving is no training: meanwhile the clock of logs stands still, so that the speed
+between two logs is that of training alone.
 """
 
+import contextlib
 import time
+from collections.abc import Iterator
 
 from playground import ranks
 
 MEETING_SECONDS = 0.2
 ENDS = (None, "hours", "stopped", "interrupted")  # the later counts more
+
+
+def due(every: int | None, before: int, now: int) -> bool:
+    """Whether a multiple of `every` lies in (before, now]."""
+    return every is not None and now // every > before // every
 
 
 class Agenda:
@@ -29,6 +39,7 @@ class Agenda:
         self.stop: str | None = None
         self.end: str | None = None
         self._began = self._met_at = self._logged_at = self._saved_at = time.monotonic()
+        self._aside = 0.0  # seconds of evaluating and saving so far
         self._hold_until = 0.0  # no saving at the task's wish before
         self._rounds = self._rounds_left = 1  # between two meetings, and up to the next
 
@@ -56,8 +67,19 @@ class Agenda:
         seconds = max(now - self._met_at, 1e-6) / self._rounds
         return max(1, min(2 * self._rounds, int(MEETING_SECONDS / seconds)))
 
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Around an evaluation or a checkpoint: see the module's top."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            seconds = time.monotonic() - began
+            self._logged_at += seconds
+            self._aside += seconds
+
     def logged(self) -> float:
-        """Call when logging; the seconds since the last time."""
+        """Call when logging; the seconds of training since the last time."""
         now = time.monotonic()
         seconds, self._logged_at = now - self._logged_at, now
         return seconds
@@ -67,7 +89,16 @@ class Agenda:
         self._saved_at = time.monotonic()
         self._hold_until = self._saved_at + again_in
 
-    def seconds_left(self) -> float:
-        """Until the hours are over."""
-        assert self.seconds is not None
-        return self.seconds - (time.monotonic() - self._began)
+    def eta(self, training_seconds: float | None) -> float | None:
+        """Seconds until so much more training is done or the hours are over; None without either.
+
+        Evaluations and checkpoints are taken to need the same share of the time as so far.
+        """
+        elapsed = time.monotonic() - self._began
+        left = []
+        if training_seconds is not None:
+            trained = max(elapsed - self._aside, 1e-9)
+            left.append(training_seconds * (1 + self._aside / trained))
+        if self.seconds is not None:
+            left.append(self.seconds - elapsed)
+        return max(0.0, min(left)) if left else None

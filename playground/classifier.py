@@ -171,10 +171,11 @@ def evaluate(
             f"{listed(foreign)}."
         )
     places = torch.tensor([classifier.classes.index(name) for name in pictures.classes])
-    parts = []
-    for indices in torch.arange(len(pictures)).split(BATCH):
+    parts = [torch.empty(0, len(classifier.classes))]
+    for first in range(0, len(pictures), BATCH):
         if stop():
             return None
+        indices = torch.arange(first, min(first + BATCH, len(pictures)))
         parts.append(classifier.probabilities(pictures.read(indices), views))
     return Result(torch.cat(parts), places[pictures.labels], classifier.classes)
 

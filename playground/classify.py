@@ -35,6 +35,7 @@ from playground.data import load as load_pictures
 from playground.errors import UserError, listed
 from playground.frames import Frame
 from playground.insight import wrong_frames
+from playground.norms import is_batch_norm
 from playground.run import Run
 from playground.trainer import Trainer
 
@@ -178,6 +179,11 @@ class Classify(nn.Module):
     ) -> None:
         super().__init__()
         config.check()
+        if config.batch_size % ranks.world():
+            raise UserError(
+                f"A batch of {config.batch_size} cannot be shared equally by {ranks.world()} "
+                f"processes: make --batch-size a multiple of {ranks.world()}."
+            )
         self.config, self.seed = config, seed
         self.batch_size = config.batch_size * accumulate  # of an update
         say = _once()
@@ -212,7 +218,7 @@ class Classify(nn.Module):
         super().train(mode)
         if self.config.keep_statistics:
             for module in self.model.modules():
-                if isinstance(module, nn.BatchNorm2d):
+                if is_batch_norm(module):
                     module.eval()
         return self
 

@@ -1,13 +1,15 @@
 """Where and how to compute: device, threads, determinism, memory layout, compiling, precision."""
 
 import contextlib
+import functools
 import logging
+import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -17,6 +19,12 @@ from playground.checkpoint import rng_state, set_rng_state
 from playground.errors import UserError
 from playground.run import Run, device_name
 
+Value = TypeVar("Value")
+
+FABRIC_PRECISION = {
+    **{"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"},
+    "fp64": "64-true",  # slow; to compare with something exact
+}
 REHEARSAL_SECONDS = 0.4  # for each precision
 REHEARSAL_GAIN = 1.05  # below this the clock's noise decides, and fp32 is the safer one
 
@@ -112,8 +120,8 @@ def chosen_precision(name: str, deterministic: bool, task: Any, run: Run, kind: 
     "auto" is measured; UserError for what the device cannot do.
     """
     reason = "asked for"
-    if deterministic and name != "fp64":
-        name, reason = "fp32", "deterministic mode"
+    if name == "auto" and deterministic:
+        name, reason = "fp32", "deterministic mode measures nothing"
     elif name == "auto":
         kept = run.settings.get("precision")
         if kept is not None and kept["device"] == device_name(kind):
@@ -138,29 +146,52 @@ def measured_precision(task: Any, device: torch.device) -> tuple[str, str]:
         types["fp16"] = torch.float16
     rng = rng_state()
     buffers = [(buffer, buffer.clone()) for buffer in task.buffers()]
-    seconds: dict[str, list[float]] = {name: [] for name in types}
     loss_fn = task.rehearsal()
-    deadline = time.monotonic() + REHEARSAL_SECONDS * len(types)
-    while time.monotonic() < deadline or len(seconds["fp32"]) < 5:
-        for name, dtype in types.items():  # in turns, so that all meet the same disturbances
-            begin = time.perf_counter()
-            with torch.autocast(device.type, dtype, enabled=name != "fp32"):
-                loss = loss_fn()
-            loss.backward()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            seconds[name].append(time.perf_counter() - begin)
-            task.zero_grad()
+
+    def turn(dtype: torch.dtype) -> None:
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            loss = loss_fn()
+        loss.backward()
+        task.zero_grad()
+
+    turns = [functools.partial(turn, dtype) for dtype in types.values()]
+    seconds = median_seconds(turns, device, REHEARSAL_SECONDS * len(types))
     with torch.no_grad():
         for buffer, content in buffers:
             buffer.copy_(content)
     set_rng_state(rng)
-    ms = {name: 1e3 * median(times[2:]) for name, times in seconds.items()}  # two to warm up
+    ms = {name: 1e3 * found for name, found in zip(types, seconds, strict=True)}
     best = min(ms, key=lambda name: ms[name])
     if ms["fp32"] < REHEARSAL_GAIN * ms[best]:
         best = "fp32"
     figures = ", ".join(f"{name} {time_ms:.2f} ms" for name, time_ms in ms.items())
     return best, f"measured forward and backward: {figures}"
+
+
+def median_seconds(
+    runs: Sequence[Callable[[], Any]], device: torch.device, seconds: float
+) -> list[float]:
+    """What each of them takes, in the median of its turns.
+
+    They take turns, so that all meet the same disturbances: two to warm up, then at least three,
+    and more until so many seconds are over.
+    """
+    found: list[list[float]] = [[] for _ in runs]
+    deadline = math.inf
+    while len(found[0]) < 5 or time.monotonic() < deadline:
+        for run, times in zip(runs, found, strict=True):
+            times.append(timed(run, device)[1])
+        if len(found[0]) == 2:
+            deadline = time.monotonic() + seconds
+    return [median(times[2:]) for times in found]
+
+
+def timed(run: Callable[[], Value], device: torch.device) -> tuple[Value, float]:
+    """What `run()` gives, and the seconds until the device was done with it."""
+    began = time.perf_counter()
+    value = run()
+    torch.get_device_module(device).synchronize()
+    return value, time.perf_counter() - began
 
 
 def available_memory() -> int | None:

@@ -20,10 +20,14 @@ class Means:
             total, count = self.sums.get(name, (0, 0))
             self.sums[name] = (total + value, count + 1)
 
-    def take(self) -> dict[str, float]:
-        """The means of all processes' rounds, in the first one ({} in the others); then anew."""
+    def take(self, go_on: bool = False) -> dict[str, float]:
+        """The means of all processes' rounds, in the first one ({} in the others).
+
+        Then anew, or with `go_on` as if nothing had been asked.
+        """
         own = {name: (float(total), count) for name, (total, count) in self.sums.items()}
-        self.sums = {}
+        if not go_on:
+            self.sums = {}
         found: dict[str, tuple[float, int]] = {}
         for part in ranks.to_first(own):
             for name, (total, count) in part.items():

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import sys
 import urllib.parse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -126,7 +127,7 @@ def _section(run: Run, number: int, out: Path, room: list[int]) -> str:
         f"<p>{facts}</p>",
         _grid("Films", films),
         _grid("Curves", _curves(series, settings)),
-        _grid("Shares", _bar_charts(run)),
+        *_bar_charts(run),
         _grid("Pictures", pictures, "pictures"),
         _grid("While it learned", learning),
         _figures(series),
@@ -153,7 +154,7 @@ def _series(lines: Iterable[dict[str, Any]]) -> dict[str, Points]:
 
 def _is_number(value: Any) -> bool:
     plain = isinstance(value, int | float) and not isinstance(value, bool)
-    return plain and math.isfinite(value)
+    return plain and abs(value) <= sys.float_info.max
 
 
 def _curves(series: dict[str, Points], settings: dict[str, Any]) -> str:
@@ -177,20 +178,51 @@ def _varies(points: Points) -> bool:
     return len({x for x, _ in points}) > 1 and len({y for _, y in points}) > 1
 
 
-def _bar_charts(run: Run) -> str:
-    """Each file of the gallery that holds the arguments of `charts.bars`, its rows among them."""
-    drawn = ""
-    for file in sorted((run.path / "gallery").glob("*.json")):
-        found = read_json(file)
-        if file.name != CAPTIONS and isinstance(found, dict) and found.get("rows"):
+def _bar_charts(run: Run) -> tuple[str, str]:
+    """Bars from the .json files of the gallery that hold some; a line naming unreadable ones."""
+    drawn, unreadable = "", []
+    for file in sorted((run.path / "gallery").glob("[!.]*.json")):
+        found = _json(file)
+        if _is_bar_chart(found):
             drawn += bars(**found)
-    return drawn
+        elif found is None:
+            unreadable.append(file.name)
+    line = f"<p>Not readable, and left out: {_text(', '.join(unreadable))}.</p>"
+    return _grid("Shares", drawn), line if unreadable else ""
+
+
+def _is_bar_chart(found: Any) -> bool:
+    """Whether these are the arguments of `charts.bars`, with rows of a name and numbers."""
+    needed = {"title", "unit", "rows"}
+    if not isinstance(found, dict) or not needed <= found.keys() <= needed | {"shares"}:
+        return False
+    rows = found["rows"]
+    if not (isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)):
+        return False
+    return all(
+        "name" in row
+        and row.keys() == rows[0].keys()
+        and all(_is_number(value) for key, value in row.items() if key != "name")
+        for row in rows
+    )
+
+
+def _json(file: Path) -> Any:
+    """What a file of the gallery holds; None where it cannot be read."""
+    try:
+        return read_json(file)
+    except (UserError, RecursionError):
+        return None
 
 
 def _files(run: Run, folder: str, out: Path) -> list[Path]:
     """The folder's films and pictures, by name, numbers in them in their order."""
     with writing(out):
-        found = [file for file in (run.path / folder).glob("*") if file.suffix.lower() in TYPES]
+        found = [
+            file
+            for file in (run.path / folder).glob("*")
+            if file.suffix.lower() in TYPES and file.is_file()
+        ]
     # A leading dot: it is being written.
     return sorted((file for file in found if not file.name.startswith(".")), key=_natural)
 
@@ -229,7 +261,7 @@ def _media(run: Run, files: list[Path], out: Path, room: list[int]) -> str:
 
 
 def _captions(file: Path) -> dict[str, str]:
-    found = read_json(file) if file.is_file() else {}
+    found = _json(file)
     return found if isinstance(found, dict) else {}
 
 

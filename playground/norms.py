@@ -4,6 +4,8 @@ In training a batch norm uses its batch's statistics and only remembers a runnin
 Each process remembers those of its own batches; whoever uses them (an evaluation, a checkpoint, an
 export) wants the mean over all. As remembering is linear, that is what would be remembered of the
 mean of the batches' statistics: their mean exactly, their variance without how the means differ.
+
+Which layers these are is told by `is_batch_norm` alone: on several GPUs they change their class.
 """
 
 import contextlib
@@ -15,13 +17,32 @@ from torch import Tensor, nn
 from playground import ranks
 
 
+def is_batch_norm(module: nn.Module) -> bool:
+    """Whether it normalises by statistics of its batches and may remember them.
+
+    Of any dimension, SyncBatchNorm too, which is none of BatchNorm1d to 3d; instance norms as well.
+    """
+    return isinstance(module, nn.modules.batchnorm._NormBase)
+
+
+def statistics(task: nn.Module) -> dict[str, Tensor]:
+    """Running means and variances, by their names in the task."""
+    return {
+        f"{name}.{which}" if name else which: tensor
+        for name, module in task.named_modules()
+        if is_batch_norm(module)
+        for which, tensor in module.named_buffers(recurse=False)
+        if tensor.is_floating_point()
+    }
+
+
 @contextlib.contextmanager
 def shared_statistics(task: nn.Module) -> Iterator[dict[str, Tensor]]:
     """The mean of all processes' statistics in their place; gives this one's own, by name.
 
     Empty where there is one process only.
     """
-    live = _statistics(task) if ranks.world() > 1 else {}
+    live = statistics(task) if ranks.world() > 1 else {}
     own = {name: tensor.detach().cpu().clone() for name, tensor in live.items()}
     if live:
         mean = ranks.mean(torch.cat([tensor.flatten() for tensor in own.values()]))
@@ -30,17 +51,6 @@ def shared_statistics(task: nn.Module) -> Iterator[dict[str, Tensor]]:
         yield own
     finally:
         _put(live, own)
-
-
-def _statistics(task: nn.Module) -> dict[str, Tensor]:
-    """By their names in the task."""
-    return {
-        f"{name}.{which}" if name else which: tensor
-        for name, module in task.named_modules()
-        if isinstance(module, nn.modules.batchnorm._NormBase)
-        for which, tensor in module.named_buffers(recurse=False)
-        if tensor.is_floating_point()
-    }
 
 
 @torch.no_grad()

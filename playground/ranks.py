@@ -10,9 +10,10 @@ device (so whatever stands before `launched` runs in each of them), under torchr
 processes that are there, on any number of machines. Processes on CPUs talk through gloo; those on
 GPUs exchange gradients through NCCL, and decisions, which no GPU should wait for, through gloo.
 
-The first process (rank 0) alone comes out of the block. It alone writes the run and speaks: what
-others print is dropped, and a sentence for the user (UserError) is handed to it. A process that
-ends before its time ends all of them, with one sentence.
+As each process runs the program from its beginning, a program can do this once. The first process
+(rank 0) alone comes out of the block. It alone writes the run and speaks: what others print is
+dropped, and a sentence for the user (UserError) is handed to it. A process that ends before its
+time ends all of them, with one sentence.
 
 Fabric's own reductions wait at a barrier first; these are the same ones of torch.distributed, on
 the group that Fabric has made, without it.
@@ -58,6 +59,7 @@ class Lost(Exception):
 
 
 _rank, _world = 0, 1
+_started = False  # whether this program has had its several processes
 _decisions: Any = None  # the group that CPU tensors and objects go through; None: the only one
 
 
@@ -117,11 +119,12 @@ def launched(device: str, devices: int) -> Iterator[None]:
     device: "cpu", "cuda" or "mps". UserError when there are not so many of them, and in the first
     process for whatever made another one end.
     """
-    global _rank, _world, _decisions
+    global _rank, _world, _decisions, _started
     if planned(devices) == 1 or _world > 1:
         yield
         return
     _check(device, _layout(devices)[0])
+    _started = True
     starter = fabric(device, devices)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its banners
     with _Children(starter) as children:
@@ -138,6 +141,16 @@ def launched(device: str, devices: int) -> Iterator[None]:
 
 
 def _check(device: str, devices: int) -> None:
+    if _started:
+        raise UserError(
+            "A program trains on several processes once, as each of them runs it from its "
+            "beginning: start the next training as a program of its own, or with --devices 1."
+        )
+    if hasattr(sys, "ps1") or sys.flags.interactive:  # what Fabric would start is the console
+        raise UserError(
+            "Several processes run one program, and a notebook or console is none: put the "
+            "training into a file, or train with --devices 1."
+        )
     if device == "mps":
         raise UserError("Several devices are CPU processes or CUDA GPUs; Apple's GPU is one alone.")
     if device == "cuda" and devices > torch.cuda.device_count():

@@ -48,18 +48,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from playground import checkpoint, device, panels, ranks, signals
-from playground.agenda import Agenda
+from playground.agenda import Agenda, due
 from playground.config import setting, validate
+from playground.device import FABRIC_PRECISION
 from playground.errors import UserError
 from playground.figures import Means
 from playground.norms import shared_statistics
 from playground.run import Run, atomic_path
 from playground.update import Updates
 
-FABRIC_PRECISION = {
-    **{"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"},
-    "fp64": "64-true",  # slow; to compare with something exact
-}
 MAX_REWINDS = 3
 
 
@@ -76,7 +73,7 @@ class TrainerConfig:
         "auto", "auto measures and keeps the fastest", choices=("auto", *FABRIC_PRECISION)
     )
     compile: bool = setting(False, "torch.compile the models")
-    deterministic: bool = setting(False, "same seed, same bits: fp32, fixed threads, slower")
+    deterministic: bool = setting(False, "same seed, same bits: slow, fixed threads, auto is fp32")
     threads: int | None = setting(None, "CPU threads (none: PyTorch's choice)", "threads")
     clip_norm: float | None = setting(None, "largest norm of an optimizer's gradient")
     accumulate: int = setting(1, "calls of minimize averaged into one update", "calls")
@@ -123,11 +120,6 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-
-
-def due(every: int | None, before: int, now: int) -> bool:
-    """Whether a multiple of `every` lies in (before, now]."""
-    return every is not None and now // every > before // every
 
 
 def launched(config: TrainerConfig) -> contextlib.AbstractContextManager[None]:
@@ -183,6 +175,7 @@ class Trainer:
         self.means = Means()  # of the step's figures since the last log
         self._rewinds = 0
         self._logged_progress = 0
+        self._told_skipped = 0  # updates
         self.score: float | None = None
         self.best: float | None = None
         # A stream of its own: the task's first weights were drawn from `seed`.
@@ -206,8 +199,8 @@ class Trainer:
                 log, save = self.agenda.meet(getattr(task, "checkpoint_due", False))
                 if config.log_every is not None:
                     log = due(config.log_every, before, now)
-                if log:
-                    self._log()
+                if log or self._reason() is not None:  # what is left in the end, too
+                    self._log(go_on=not log)
                 if (log or self.updates.may_read) and self._diverging():
                     self._rewind()
                     continue
@@ -265,7 +258,7 @@ class Trainer:
             self.agenda.saved(again_in=self.config.log_seconds)
             return None
         self.agenda.saved()
-        with shared_statistics(self.task) as statistics:
+        with self.agenda.aside(), shared_statistics(self.task) as statistics:
             mine = {
                 "sums": self.means.sums,
                 "rng": checkpoint.rng_state(),
@@ -352,6 +345,7 @@ class Trainer:
                 "finite, and going back does not help. Lower the learning rate or set --clip-norm."
             )
         step = self._logged_progress = self.resume()
+        self.agenda.logged()
         self.say(
             f"{self.config.nan_patience} updates in a row were not finite; went back to the "
             f"checkpoint at {step} {self.task.unit}."
@@ -368,7 +362,7 @@ class Trainer:
         rng, progress = checkpoint.rng_state(), self.task.progress
         modes = [(module, module.training) for module in self.task.modules()]
         self.task.eval()
-        with shared_statistics(self.task), self.updates.averaged():
+        with self.agenda.aside(), shared_statistics(self.task), self.updates.averaged():
             own = self.task.evaluate(self)
             figures = ranks.by_first(lambda: own)
             score = float(figures.get("score", math.nan))
@@ -391,25 +385,31 @@ class Trainer:
             self.on_progress({"progress": progress, "best": self.best, **figures})
         return best
 
-    def _log(self) -> None:
-        """Write the mean figures since the last log, and report progress."""
+    def _log(self, go_on: bool = False) -> None:
+        """Write the mean figures since the last log, and report progress.
+
+        With `go_on` the next line's means take in these rounds too: it is not this line's time yet,
+        and a training that goes on later has the lines of one without the stop, and this one.
+        """
         progress, seconds = self.task.progress, self.agenda.logged()
-        means = self.means.take()
+        means = self.means.take(go_on)
         if skipped := int(self.updates.skipped):
             means["skipped_updates"] = skipped
+        if skipped > 2 * self._told_skipped:  # a few lines, however many there are
+            self._told_skipped = skipped
+            self.say(
+                f"Updates that were not finite, and so were skipped: {skipped} so far; after "
+                f"{self.config.nan_patience} in a row the training goes back to a checkpoint."
+            )
         rate = (progress - self._logged_progress) / max(seconds, 1e-9)
         self._logged_progress = progress
         self.run.log(progress, **means, per_second=round(rate, 3))
         if not self.on_progress:
             return
-        left = []  # seconds, by each limit
-        if self.config.steps is not None and rate > 0:
-            left.append((self.config.steps - progress) / rate)
-        if self.config.hours is not None:
-            left.append(self.agenda.seconds_left())
-        report = {"progress": progress, "steps": self.config.steps, "unit": self.task.unit}
-        eta = max(0.0, min(left)) if left else None
-        self.on_progress({**report, "per_second": rate, "eta_seconds": eta, **means})
+        steps = self.config.steps
+        left = (steps - progress) / rate if steps is not None and rate > 0 else None
+        report = {"progress": progress, "steps": steps, "unit": self.task.unit, "per_second": rate}
+        self.on_progress({**report, "eta_seconds": self.agenda.eta(left), **means})
 
     def _reason(self) -> str | None:
         """Why to stop now, if at all."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
-from playground import ranks
+from playground import norms, ranks
 from playground.gradients import Averaging
 
 if TYPE_CHECKING:
@@ -73,13 +73,7 @@ class Updates:
         # Apple's it must be read: their fused optimizers ignore `found_inf` (torch 2.13).
         self.may_read = fabric.device.type != "cuda"
         # Batch norms' running statistics take in a forward before anyone knows that it is bad.
-        self.statistics = [
-            tensor
-            for module in task.modules()
-            if isinstance(module, nn.modules.batchnorm._BatchNorm)
-            for tensor in (module.running_mean, module.running_var)
-            if tensor is not None
-        ]
+        self.statistics = list(norms.statistics(task).values())
         self.statistics_before = [tensor.clone() for tensor in self.statistics]
         self.bad_run: Any = 0  # non-finite updates in a row, up to now
         self.skipped: Any = 0  # in all

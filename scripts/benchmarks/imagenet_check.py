@@ -11,24 +11,26 @@ memory to logits, by the median batch.
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
-import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import torch
 from torch import Tensor
 
+# So that this checkout's scripts are found.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from playground.backbone import Backbone, create, to_unit
+from playground.device import timed
 from playground.errors import UserError
 from playground.media import read_image
-from playground.run import device_name, write_json
+from scripts.benchmarks import measuring
 
 ARCHIVE = "imagenet_sample1000/imagenet_sample1000_224_webp.zip"
 # Family -> (weights, top-1 in percent that the manifest tells for these photos).
@@ -64,12 +66,15 @@ def check(
     backbone.eval()
     device = next(backbone.parameters()).device
     best, seconds = [], []
-    for part in pictures[:batch], *pictures.split(batch):  # the first batch once more: to warm up
-        began = time.perf_counter()
+
+    def look(part: Tensor) -> Tensor:
         # As floats of 32 bits: 16 are for what follows the normalisation, inside.
-        logits = backbone.classify(to_unit(part.to(device)))
-        best.append(logits.topk(5).indices.cpu())
-        seconds.append((time.perf_counter() - began) / len(part))  # for a photo
+        return backbone.classify(to_unit(part.to(device))).topk(5).indices.cpu()
+
+    for part in pictures[:batch], *pictures.split(batch):  # the first batch once more: to warm up
+        found, took = timed(partial(look, part), device)
+        best.append(found)
+        seconds.append(took / len(part))  # for a photo
     hits = torch.cat(best[1:]) == classes[:, None]
     return {
         "top1": 100 * hits[:, 0].double().mean().item(),
@@ -78,44 +83,34 @@ def check(
     }
 
 
-def main() -> int:
-    """Measure each family in each precision and judge fp32."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    default = os.environ.get("PLAYGROUND_DATA", "../shared/data")
-    parser.add_argument("--data", type=Path, default=Path(default), help="($PLAYGROUND_DATA)")
-    parser.add_argument("--photos", type=int, default=1000, help="the first so many (1000)")
-    parser.add_argument("--batch", type=int, default=50, help="photos at once (50)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, mps (cpu)")
-    parser.add_argument("--threads", type=int, help="PyTorch's (its own choice)")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="file for all figures")
-    args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    if not (args.data / ARCHIVE).is_file():
-        print(f"There is no {args.data / ARCHIVE}; name the data's folder.", file=sys.stderr)
-        return 2
+def measured(args: argparse.Namespace) -> Iterator[measuring.Row]:
+    """Each family in each precision."""
     pictures, classes = photos(args.data, range(args.photos)), torch.arange(args.photos)
-    rows: list[dict[str, Any]] = []
     for family, (weights, expected) in EXPECTED.items():
         for precision, dtype in PRECISIONS.items():
             backbone = create(family, num_classes=1000, weights=args.data / weights)
             backbone.to(args.device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
             found = check(backbone, pictures, classes, args.batch)
-            rows.append({"family": family, "precision": precision, "expected": expected, **found})
-            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-    machine = device_name(args.device)
-    print(
-        f"\n{machine}, {torch.get_num_threads()} threads, channels_last, batches of {args.batch}\n"
-    )
-    print("| family | precision | top-1 | top-5 | photos/s |\n| --- | --- | --- | --- | --- |")
-    for row in rows:
-        print(
-            "| {family} | {precision} | {top1:.1f} | {top5:.1f} | {photos_per_s:.1f} |".format(
-                **row
-            )
-        )
-    if args.json:
-        write_json(args.json, {"benchmark": "imagenet_check", "machine": machine, "rows": rows})
+            yield {"family": family, "precision": precision, "expected": expected, **found}
+
+
+def main() -> int:
+    """Measure, and judge fp32."""
+    parser = measuring.flags(__doc__, batch=50)
+    default = os.environ.get("PLAYGROUND_DATA", "../shared/data")
+    parser.add_argument("--data", type=Path, default=Path(default), help="($PLAYGROUND_DATA)")
+    parser.add_argument("--photos", type=int, default=1000, help="the first so many (1000)")
+    args = parser.parse_args()
+    if not (args.data / ARCHIVE).is_file():
+        raise UserError(f"There is no {args.data / ARCHIVE}; name the data's folder.")
+    rows = measuring.report(
+        args, "imagenet_check", "channels_last", measured(args),
+        ("family", "precision", "top-1", "top-5", "photos/s"),
+        lambda row: (
+            row["family"], row["precision"],
+            *(f"{row[key]:.1f}" for key in ("top1", "top5", "photos_per_s")),
+        ),
+    )  # fmt: skip
     missed = [
         row["family"]
         for row in rows
@@ -128,7 +123,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except UserError as error:
-        sys.exit(str(error))
+    measuring.run(main)

@@ -311,9 +311,21 @@ def main() -> None:
     print("after", flush=True)
 
 
+def again(folder: Path) -> None:
+    """What a program tries that has had its several processes."""
+    train(Plain, folder, "alone afterwards", 1)
+    with launched(TrainerConfig(device="cpu", devices=2)):
+        print("twice", flush=True)
+
+
 if __name__ == "__main__":
     try:
         main()
     except UserError as error:
         print(error, file=sys.stderr)
+        if sys.argv[1] == "everything":
+            try:
+                again(Path(sys.argv[2]))
+            except UserError as other:
+                print(other, file=sys.stderr)
         sys.exit(2)

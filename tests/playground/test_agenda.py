@@ -33,12 +33,27 @@ def test_clocks(clock: Clock) -> None:
     assert it.meet(False) == (True, True)
     it.saved()
     assert it.logged() == 50 and it.meet(False) == (False, False) and it.end is None
-    assert it.seconds_left() == 3540
+    assert it.eta(None) == 3540 and it.eta(100.0) == 100 and it.eta(5000.0) == 3540
     clock.now += 3540
     it.meet(False)
     assert it.end == "hours"
     it.begin()
     assert it.end is None and it.meet(False) == (False, False)
+
+
+def test_evaluating_and_saving_stop_the_clock_of_logs(clock: Clock) -> None:
+    it = Agenda(None, log_seconds=10.0, checkpoint_minutes=None)
+    clock.now += 5
+    with pytest.raises(KeyboardInterrupt), it.aside():
+        clock.now += 15
+        raise KeyboardInterrupt
+    assert it.meet(False) == (False, False)  # five seconds of training so far
+    assert it.eta(100.0) == 400  # of which a quarter of the time was training
+    clock.now += 5
+    assert it.meet(False) == (True, False) and it.logged() == 10
+    assert it.eta(None) is None
+    it.begin()
+    assert it.eta(100.0) == 100
 
 
 def test_the_task_asks_and_a_refusal_is_not_repeated_at_once(clock: Clock) -> None:

@@ -141,6 +141,11 @@ def test_evaluate_counts():
         evaluate(made(), pictures([0, 1], ("owl", "b")))
 
 
+def test_evaluate_takes_a_share_without_pictures():
+    none = pictures([0, 1]).take(torch.arange(0))
+    assert evaluate(made(), none).probabilities.shape == (0, 3)
+
+
 def test_evaluate_finds_classes_by_name():
     shown = pictures([0, 1, 1], ("owl", "cat"))
     found = evaluate(made(), shown)

@@ -121,6 +121,12 @@ def test_learns_a_folder_of_class_folders(tmp_path, bars_folder):
     assert task.design.classes == ("lying", "standing") and task.design.channels == 3
 
 
+def test_processes_share_a_batch_equally(bars_idx, monkeypatch):
+    monkeypatch.setattr(classify.ranks, "world", lambda: 3)
+    with pytest.raises(UserError, match="multiple of 3"):
+        Classify(ClassifyConfig(data=f"mnist:{bars_idx}", **SMALL))  # 20 pictures
+
+
 def test_broken_files_are_told_once(tmp_path, bars_folder, capsys):
     shutil.copytree(bars_folder, tmp_path / "data")
     for number in range(8):  # on both sides of the split

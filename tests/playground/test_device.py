@@ -1,12 +1,59 @@
-"""What the machine says of itself."""
+"""What the machine says of itself, and how time is measured on it."""
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from playground import device
+
+CPU = torch.device("cpu")
+
+
+class Clock:
+    """A clock that only `pass_` moves."""
+
+    now = 100.0
+
+    def pass_(self, seconds: float) -> None:
+        self.now += seconds
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    monotonic = perf_counter
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(device, "time", clock)
+    return clock
+
+
+def test_a_run_is_timed_and_gives_what_it_makes(clock: Clock) -> None:
+    assert device.timed(lambda: clock.pass_(2.5) or "made", CPU) == ("made", 2.5)
+
+
+def test_runs_take_turns_and_the_first_two_turns_do_not_count(clock: Clock) -> None:
+    order: list[str] = []
+
+    def run(name: str, seconds: list[float]) -> Callable[[], None]:
+        def turn() -> None:
+            clock.pass_(seconds[order.count(name)])
+            order.append(name)
+
+        return turn
+
+    runs = [run("a", [9, 9, 1, 3, 2, 9]), run("b", [0, 0, 8, 0, 4, 9])]
+    assert device.median_seconds(runs, CPU, 0.0) == [2, 4]
+    assert order == ["a", "b"] * 5
+    order.clear()
+    assert device.median_seconds([run("c", [5.0, 5.0, *[1.0] * 99])], CPU, 20.0) == [1]
+    assert len(order) == 2 + 20
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux says it in /proc")

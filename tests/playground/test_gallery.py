@@ -1,4 +1,5 @@
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -221,6 +222,45 @@ def test_bars_and_captions_come_from_files_of_the_gallery(tmp_path):
     widths = [float(rect["width"]) for rect in page.all("rect")]
     assert widths[1] == pytest.approx(2 * widths[0], abs=0.2) and len(widths) == 4
     assert f"shows {NASTY}" in page.text and "<script" not in page.source
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        {"rows": [{"name": "a", "b": 1}]},
+        {"title": "t", "unit": "u", "rows": [{"name": "a", "b": 1}], "colour": "red"},
+        {"title": "t", "unit": "u", "rows": [{"b": 1}]},
+        {"title": "t", "unit": "u", "rows": [{"name": "a", "b": "many"}]},
+        {"title": "t", "unit": "u", "rows": [{"name": "a", "b": math.nan}]},
+        {"title": "t", "unit": "u", "rows": [{"name": "a", "b": 10**400}]},
+        {"title": "t", "unit": "u", "rows": [{"name": "a", "b": 1}, {"name": "b"}]},
+        {"title": "t", "unit": "u", "rows": ["a", 1]},
+        {"title": "t", "unit": "u", "rows": {"a": 1}},
+        {"title": "t", "unit": "u", "rows": 3},
+        [{"name": "a"}],
+        "rows",
+    ],
+)
+def test_a_foreign_file_in_the_gallery_is_no_chart(foreign, run, tmp_path):
+    write_page([run.path], tmp_path / "without.html")
+    (run.gallery / "foreign.json").write_text(json.dumps(foreign))
+    (run.gallery / ".tmp-1-layers.json").write_text("{")  # of a process that was killed
+    write_page([run.path], tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_bytes() == (tmp_path / "without.html").read_bytes()
+
+
+def test_damaged_files_in_the_gallery_are_named(run, tmp_path):
+    (run.gallery / "captions.json").write_text('{"sheet.png": "sh')
+    (run.gallery / "deep.json").write_text("[" * 100_000)
+    (run.gallery / "latin.json").write_bytes(b'{"title": "\xe9"}')
+    (run.gallery / "folder.json").mkdir()
+    (run.gallery / "folder.png").mkdir()
+    (run.path / "metrics.jsonl").write_text(f'{{"step": 1, "a": 1{"0" * 400}}}\n')
+    write_page([run.path], tmp_path / "page.html")
+    page = Page(tmp_path / "page.html")
+    named = "Not readable, and left out: captions.json, deep.json, folder.json, latin.json."
+    assert named in page.text
+    assert {picture["alt"].split()[0] for picture in page.all("img")} == {"sheet.png", "last.gif"}
 
 
 def test_bars_of_nothing():

@@ -168,7 +168,11 @@ def test_two_processes_resume_exactly(
         ]
         for name in (whole, halfway)
     ]
-    assert lines[0] == lines[1] and len(lines[0]) >= 4
+    # Where it was stopped there is a line more, and those after it are the same.
+    stop = {"halfway": 21, "normed halfway": None}[halfway]
+    steps = {line["step"] for line in lines[1]} - {line["step"] for line in lines[0]}
+    assert steps == ({stop} if stop else set())
+    assert lines[0] == [line for line in lines[1] if line["step"] != stop] and len(lines[0]) >= 4
 
 
 def test_another_number_of_processes_goes_on_with_the_same_data(
@@ -215,6 +219,9 @@ def test_what_ends_one_process_ends_all_after_the_same_round(
     assert first["progress"] == second["progress"]
     step, state = checkpoint.load(folder / "plain" / end / "checkpoints")
     assert step == first["progress"] and len(state["others"]) == 1
+    # All of them came to the last line, which tells the mean over both.
+    lines = [line for line in Run.open(folder / "plain" / end).metrics() if "rank" in line]
+    assert lines[-1]["step"] == step and lines[-1]["rank"] == 0.5
 
 
 def test_only_the_first_process_writes_and_speaks(
@@ -225,6 +232,8 @@ def test_only_the_first_process_writes_and_speaks(
     assert [line for line in err.splitlines() if line] == [
         "Interrupted: saving after this round; once more breaks off.",
         "The second process has no more memory.",
+        "A program trains on several processes once, as each of them runs it from its beginning: "
+        "start the next training as a program of its own, or with --devices 1.",
     ]
     run = Run.open(folder / "plain" / "plain")
     steps = [line["step"] for line in run.metrics() if "rank" in line]
@@ -297,6 +306,21 @@ def test_a_death_ends_all_with_a_sentence(
 def test_a_trainer_before_the_processes_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="with launched"):
         program.train(program.Plain, tmp_path, "early", 2)
+
+
+def test_a_program_that_had_several_processes_trains_on_alone(
+    folder: Path, alone: Found, both: tuple[Found, str, str]
+) -> None:
+    run = Run.open(folder / "plain" / "alone afterwards")
+    assert checkpoint.load(run.checkpoints)[0] == program.STEPS
+
+
+def test_a_console_is_no_program_to_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+    with pytest.raises(UserError, match="notebook or console"), ranks.launched("cpu", 2):
+        pass
+    with ranks.launched("cpu", 1):
+        pass
 
 
 def test_devices_that_are_not_there() -> None:

@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from playground import checkpoint, device
+from playground import agenda, checkpoint, device
 from playground.errors import UserError
 from playground.run import Run, device_name
 from playground.trainer import Outcome, Trainer, TrainerConfig, due, seed_everything
@@ -185,6 +186,28 @@ def trainer_of(task: Any, run: Run | Path, **config: Any) -> Trainer:
         run = Run.create(run, type(task).__name__.lower(), None, {})
     config = {"device": "cpu", "precision": "fp32", "threads": 1, **config}
     return Trainer(TrainerConfig(**config), task, run, say=lambda text: None)
+
+
+class Counting(Regression):
+    """Tells the number of each round; the test may have something done in it."""
+
+    def __init__(self, rounds: int = 40, **adam: Any) -> None:
+        super().__init__(batches(1) * rounds, **adam)
+        self.on_round: Callable[[int], None] = lambda progress: None
+
+    def step(self, trainer: Trainer) -> dict[str, Any]:
+        figures = super().step(trainer)
+        self.on_round(self.progress)
+        return {**figures, "round": self.progress}
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
 
 
 def gan(run: Run | Path, **config: Any) -> Trainer:
@@ -358,6 +381,108 @@ def test_only_the_named_models_are_averaged(tmp_path: Path) -> None:
     assert names and all(name.startswith("generator.") for name in names)
 
 
+# ---- what is logged
+
+
+@pytest.mark.parametrize("end", ["steps", "hours", "stopped", "interrupted"])
+def test_the_last_rounds_are_logged_however_it_ends(
+    end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agenda, "time", clock := Clock())
+    reports: list[dict[str, Any]] = []
+    limits = {"steps": {"steps": 7}, "hours": {"hours": 1.0}}.get(end, {})
+    trainer = trainer_of(task := Counting(), tmp_path, log_every=4, **limits)
+    trainer.on_progress = reports.append
+
+    def ending(progress: int) -> None:
+        if progress == 7 and end == "hours":
+            clock.now += 3600
+        if progress == 7 and end == "stopped":
+            trainer.stop()
+        if progress == 7 and end == "interrupted":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    task.on_round = ending
+    assert trainer.fit().reason == end
+    lines = [line for line in trainer.run.metrics() if "round" in line]
+    assert [(line["step"], line["round"]) for line in lines] == [(4, 2.5), (7, 6.0)]
+    assert [line["progress"] for line in reports if "round" in line] == [4, 7]
+    # An evaluation stays the last line.
+    assert ("evaluate/score" in trainer.run.metrics()[-1]) == (end in ("steps", "hours"))
+
+
+def test_a_short_training_has_a_line(tmp_path: Path) -> None:
+    trainer = trainer_of(Counting(), tmp_path, steps=3)  # well before the first ten seconds
+    trainer.fit()
+    assert [line["round"] for line in trainer.run.metrics() if "round" in line] == [2.0]
+
+
+def test_a_line_before_its_time_changes_none_of_the_lines_after_it(tmp_path: Path) -> None:
+    config = {**EXACT, "log_every": 4}
+    trainers = []
+    for steps in (20, 10):
+        seed_everything(0)
+        trainers.append(trainer_of(Counting(), tmp_path, **config, steps=steps))
+        trainers[-1].fit()
+    straight, first = trainers
+    again = trainer_of(Counting(), Run.open(first.run.path), **config, steps=20)
+    assert again.resume() == 10
+    again.fit()
+    lines = figures(again.run)
+    assert [line for line in lines if line["step"] == 10 and "round" in line] == [
+        {"step": 10, "loss": lines[2]["loss"], "round": 9.5}
+    ]
+    assert [line for line in lines if line["step"] != 10] == [
+        line for line in figures(straight.run) if line["step"] != 10
+    ]
+    assert [line["round"] for line in figures(straight.run) if "round" in line][2] == 10.5
+
+
+def test_speed_is_that_of_training_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounds of a second; evaluations of a minute and checkpoints of half a one between them."""
+    monkeypatch.setattr(agenda, "time", clock := Clock())
+    reports: list[dict[str, Any]] = []
+    task = Counting()
+    trainer = trainer_of(
+        task, tmp_path, steps=40, log_every=4, evaluate_every=10, checkpoint_every=10
+    )
+    trainer.on_progress = reports.append
+
+    def passing(seconds: float) -> None:
+        clock.now += seconds
+
+    task.on_round = lambda progress: passing(1.0)
+    monkeypatch.setattr(task, "evaluate", lambda trainer: passing(60.0) or {"score": 0.0})
+    monkeypatch.setattr(task, "state", lambda: passing(30.0) or {})
+    trainer.fit()
+    lines = [line for line in trainer.run.metrics() if "round" in line]
+    assert len(lines) == 10 and all(line["per_second"] == 1.0 for line in lines)
+    eta = {line["progress"]: line["eta_seconds"] for line in reports if "round" in line}
+    assert eta[8] == 32  # nothing else was seen yet
+    assert eta[20] == pytest.approx(20 * (20 + 90) / 20)  # the second evaluation is still to come
+
+
+def test_skipped_updates_are_told_in_a_few_lines(tmp_path: Path) -> None:
+    said: list[str] = []
+    trainer = trainer_of(task := Counting(), tmp_path, steps=40, log_every=1, nan_patience=50)
+    trainer.say = said.append
+    bad = torch.full_like(task.batches[0], math.nan)
+    task.batches = [bad if 5 <= i < 25 else x for i, x in enumerate(task.batches)]
+    trainer.fit()
+    assert re.findall(r"skipped: (\d+) so far", " ".join(said)) == ["1", "3", "7", "15"]
+    assert trainer.run.metrics()[-2]["skipped_updates"] == 20
+
+
+def test_a_training_all_of_whose_updates_are_skipped_says_so(tmp_path: Path) -> None:
+    """However short it is."""
+    said: list[str] = []
+    trainer = trainer_of(task := Counting(), tmp_path, steps=3)
+    trainer.say = said.append
+    task.batches = [torch.empty(0, 2, 4, 4, dtype=torch.float64)] * 3  # whose mean is not finite
+    trainer.fit()
+    assert "skipped: 3 so far" in said[0]
+
+
 # ---- precision
 
 
@@ -393,6 +518,35 @@ def test_bf16_trains_with_fp32_weights(tmp_path: Path) -> None:
     trainer.fit()
     assert set(seen) == {torch.bfloat16}
     assert all(p.dtype == torch.float32 for p in trainer.task.parameters())
+
+
+@pytest.mark.parametrize(
+    ("asked", "trained"), [("auto", "fp32"), ("fp32", "fp32"), ("bf16", "bf16"), ("fp64", "fp64")]
+)
+def test_deterministic_mode_trains_in_the_precision_that_was_asked_for(
+    asked: str, trained: str, tmp_path: Path
+) -> None:
+    trainer = gan(tmp_path, precision=asked, deterministic=True)
+    assert trainer.precision == trainer.run.settings["precision"]["precision"] == trained
+
+
+def test_deterministic_bf16_repeats_and_resumes_exactly(tmp_path: Path) -> None:
+    config = {**EXACT, "precision": "bf16"}
+    whole, same = (gan(tmp_path, **config, steps=20) for _ in range(2))
+    fp32 = gan(tmp_path, **EXACT, steps=20)
+    half = gan(tmp_path, **config, steps=9)
+    seen = []
+    half.task.critic.register_forward_hook(lambda *args: seen.append(args[2].dtype))
+    for trainer in (whole, same, fp32, half):
+        seed_everything(5)
+        trainer.fit()
+    assert seen[0] == torch.bfloat16
+    again = trainer_of(TinyGan(), half.run, **config, steps=20)
+    again.resume()
+    again.fit()
+    assert equal(whole.task.state_dict(), same.task.state_dict())
+    assert equal(whole.task.state_dict(), again.task.state_dict())
+    assert not equal(whole.task.state_dict(), fp32.task.state_dict())
 
 
 def test_fp64_is_double_all_through(tmp_path: Path) -> None:
