@@ -14,6 +14,7 @@ needs a special case. The families live in `playground.backbones`, each with its
     resnet18 resnet34 resnet50                          resnet
     squeezenet mobilenet_v2                             mobile
     arcade                                              arcade
+    dcgan                                               dcgan
 
 `state_dict` has torchvision's keys where torchvision has the family. Where torchvision numbers the
 layers of one sequence ("features.10.weight"), parameters keep the layer's name ("conv3_1.weight")
@@ -290,7 +291,7 @@ def _unpublish(backbone: Any, state: dict[str, Any], prefix: str, *_: Any) -> No
 def families() -> dict[str, Callable[..., Backbone]]:
     """Each family's class by name."""
     # Imported here, for the families are built on this module.
-    from playground.backbones import arcade, atari, googlenet, mobile, plain, resnet
+    from playground.backbones import arcade, atari, dcgan, googlenet, mobile, plain, resnet
 
     return {
         "nature": atari.Nature,
@@ -307,6 +308,7 @@ def families() -> dict[str, Callable[..., Backbone]]:
         "squeezenet": mobile.SqueezeNet,
         "mobilenet_v2": mobile.MobileNetV2,
         "arcade": arcade.Arcade,
+        "dcgan": dcgan.DCGAN,
     }
 
 

@@ -29,8 +29,10 @@ import agents
 from agents.atari import PROTOCOLS
 from playground import gallery
 from playground.errors import UserError
+from scripts.dreaming import add_dream, run_dream
 from scripts.scoring import counted, dumps, run_evaluate
 from scripts.train_classify import CLASSIFY
+from scripts.train_dcgan import DREAMS
 from scripts.train_dqn import DQN, run_train_dqn
 from scripts.training import add_training
 from scripts.watching import run_watch
@@ -162,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     tasks = training.add_subparsers(metavar="TASK", required=True)
     add_training(tasks, DQN, run_train_dqn)
     add_training(tasks, CLASSIFY)
+    add_training(tasks, DREAMS)
 
     scoring = verb(
         "evaluate",
@@ -184,6 +187,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help=text)
     of_games = ("game", "episodes", "protocol", "epsilon", "seed")
     scoring.set_defaults(of_games={name: scoring.get_default(name) for name in of_games})
+
+    add_dream(verb("dream", run_dream, "Dream pictures with a trained generator."))
 
     page = verb("gallery", run_gallery, "One self-contained HTML page of runs.")
     add = page.add_argument

@@ -41,7 +41,7 @@ NETS: dict[str, tuple[dict[float, int], str, str]] = {  # epochs, weights, flags
         "--preset finetune --size 96 --backbone squeezenet --learning-rate 5e-4",
     ),
 }
-RESNET = {"cifar10": "stem=small,width=0.25", "folder": "width=0.5"}  # options
+RESNET = {"cifar10": "stem=small,width=0.25", "folder": "stem=imagenet,width=0.5"}  # options
 
 
 def main() -> int:
