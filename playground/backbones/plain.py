@@ -52,6 +52,25 @@ def sections(
         yield f"pool{section}", nn.MaxPool2d(2)
 
 
+class Dropout(nn.Module):
+    """Dropout as the book and Srivastava et al. 2014 have it: evaluation scales, training does not.
+
+    PyTorch's enlarges what it keeps while training, which makes the first weights of what follows
+    count for more.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        if not 0 <= share < 1:
+            raise UserError(f"dropout is a share from 0 to below 1, not {share}.")
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape; in training mode each number is 0 with probability `share`."""
+        kept = 1 - self.share
+        return nn.functional.dropout(x, self.share) * kept if self.training else x * kept
+
+
 class DeepConv(Backbone):
     """The book's deep net: six convolutions, a hidden layer of 50; made for 28x28, takes any size.
 
@@ -71,8 +90,6 @@ class DeepConv(Backbone):
     ) -> None:
         super().__init__(in_channels, num_classes)
         one_of("norm", norm, None, "batch")
-        if not 0 <= dropout < 1:
-            raise UserError(f"dropout is a share from 0 to below 1, not {dropout}.")
         a, b, c, hidden = (scaled(base, width) for base in (16, 32, 64, 50))
         paddings = {"conv2_2": 2}  # 14x14 becomes 16x16, which two more pools can halve
         for name, layer in sections(((a, a), (b, b), (c, c)), in_channels, norm, False, paddings):
@@ -80,7 +97,7 @@ class DeepConv(Backbone):
         if num_classes:
             self.classifier = nn.Sequential(
                 nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16 * c, hidden), nn.ReLU(),
-                nn.Dropout(dropout), nn.Linear(hidden, num_classes), nn.Dropout(dropout),
+                Dropout(dropout), nn.Linear(hidden, num_classes), Dropout(dropout),
             )  # fmt: skip
         he_initialise(self)
         self._finish()

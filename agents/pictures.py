@@ -1,0 +1,121 @@
+"""Labelled pictures of games, for whatever learns to see or to draw them: one class a game.
+
+Screens come from `agents.arcade.play`: half of a game's emulators are played by the zoo's agent, if
+it has one, the others at random; pictures that were there already are left out. What was gathered
+can be kept in a file and read again, so that a training that goes on sees the same pictures.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from agents.arcade import EPSILONS, play, zoo_agents
+from agents.atari import episode_seed, resolve
+from playground.data import Pictures, to_stderr
+from playground.errors import UserError
+from playground.run import atomic_path
+
+PLAYERS = 8  # emulators of a game
+TRIES = 6  # screens looked at for each picture kept, at most
+HELD_OUT = 1 / 5  # so many again, from emulators of their own,
+LEAST_HELD_OUT = 64  # and of each game so many at least: figures need them
+HELD_OUT_SEED = 2_000_003  # more than a training's
+BATCH = 200  # screens resized together
+
+
+def game_pictures(
+    names: Sequence[str],
+    size: int,
+    count: int,
+    seed: int = 0,
+    say: Callable[[str], None] = to_stderr,
+) -> tuple[Pictures, Pictures]:
+    """`count` different pictures of each game, (size, size) in RGB; and held-out ones.
+
+    The whole screen is resized (antialiased), so its sides of 160 and 210 pixels become equal, near
+    to what a television made of them. A game that shows fewer different screens gives fewer, and
+    that is said. UserError for an unknown game.
+    """
+    games = [resolve(name.strip()) for name in names if name.strip()]
+    if not games or len(set(games)) < len(games):
+        raise UserError("Name each game once: --data atari:pong,breakout.")
+    if count < 1:
+        raise UserError(f"--frames starts at 1, not {count}.")
+    held_out = max(LEAST_HELD_OUT, round(count * HELD_OUT))
+    say(f"Playing {', '.join(games)} for {count:,} pictures each ...")
+    return (
+        _gather(games, size, count, seed, say),
+        _gather(games, size, held_out, seed + HELD_OUT_SEED, say),
+    )
+
+
+def _gather(
+    games: Sequence[str], size: int, count: int, seed: int, say: Callable[[str], None]
+) -> Pictures:
+    agents = zoo_agents()
+    pixels: list[np.ndarray] = []
+    labels: list[int] = []
+    for label, game in enumerate(games):
+        players = [
+            play(
+                game,
+                episode_seed(seed, label, number),
+                agents.get(game) if number % 2 else None,
+                EPSILONS[number // 2 % len(EPSILONS)],
+            )
+            for number in range(PLAYERS)
+        ]
+        found: dict[int, np.ndarray] = {}  # by a checksum of the pixels
+        for start in range(0, count * TRIES, BATCH):
+            screens = [next(players[(start + i) % PLAYERS]).pixels for i in range(BATCH)]
+            for picture in _resized(np.stack(screens), size):
+                if len(found) < count:
+                    found.setdefault(zlib.crc32(picture.tobytes()), picture)
+            if len(found) == count:
+                break
+        else:
+            say(f"{game} showed {len(found):,} different pictures only.")
+        pixels += found.values()
+        labels += [label] * len(found)
+    return Pictures(torch.from_numpy(np.stack(pixels)), torch.tensor(labels), games)
+
+
+def _resized(screens: np.ndarray, size: int) -> np.ndarray:
+    """(B, H, W, 3) uint8 -> (B, 3, size, size) uint8."""
+    x = torch.from_numpy(screens).permute(0, 3, 1, 2).float()
+    x = F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)
+    return x.round_().clamp_(0, 255).to(torch.uint8).numpy()
+
+
+def save(path: Path, parts: Sequence[Pictures]) -> None:
+    """Keep sets of pictures of the same classes in one .npz file, compressed."""
+    arrays = {"classes": np.array(parts[0].classes)}
+    for i, part in enumerate(parts):
+        arrays[f"pixels_{i}"] = part.read(torch.arange(len(part))).numpy()
+        arrays[f"labels_{i}"] = part.labels.numpy()
+    with atomic_path(path) as aside:
+        np.savez_compressed(aside, **arrays)
+
+
+def read(path: Path) -> list[Pictures]:
+    """What `save` kept; UserError for a file that is none."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            classes = [str(name) for name in file["classes"]]
+            return [
+                Pictures(
+                    torch.from_numpy(file[f"pixels_{i}"]),
+                    torch.from_numpy(file[f"labels_{i}"]),
+                    classes,
+                )
+                for i in range(sum(key.startswith("pixels_") for key in file.files))
+            ]
+    except (OSError, EOFError, ValueError, LookupError, zlib.error, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} does not hold the pictures of a training ({error}).") from error

@@ -1,0 +1,351 @@
+"""DCGAN: a generator and a critic that learn from pictures against each other.
+
+Pictures come as `playground.data.Pictures`, uint8 (N, C, S, S); `sample` gives floats in [0, 1].
+One update is `critic_steps` steps of the critic and one of the generator. What is saved, shown and
+scored is always the average of the generator's weights (EMA), where the trainer keeps one.
+
+Source of the preset `dcgan2015`: Radford, Metz & Chintala 2016, "Unsupervised Representation
+Learning with Deep Convolutional Generative Adversarial Networks", section 3; its losses are the
+binary cross-entropies of Goodfellow et al. 2014.
+
+Departs from the paper: kernels are 4x4 (the authors' are 5x5), latent numbers normal (theirs are
+uniform in ±1), and the layers of 64x64 pictures have 512 to 64 channels (theirs for bedrooms 1,024
+to 128: --width 128 --critic-width 2), all as in PyTorch's example; batch norms begin with gains
+from N(1, 0.02) and the generator's loss is the non-saturating one, as in that example and the
+authors' code; pictures come and go in [0, 1] instead of [-1, 1] (the networks themselves map).
+
+The preset `modern` keeps the layers small and adds what keeps a GAN alive: a critic on features
+that do not learn, or with spectral norm and a penalty on its gradients (R1), DiffAugment, an
+averaged generator, self-modulation, and two learning rates (TTUR).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from generators import diffaugment, gan_losses, gan_nets
+from generators.dreamer import Dreamer, Plan, copied, load
+from generators.gan_scores import LEAST, Features, Scorer
+from playground import ranks
+from playground.ahead import Ahead
+from playground.backbone import create, to_unit
+from playground.config import setting
+from playground.data import Pictures, batch_indices
+from playground.errors import UserError, listed
+from playground.frames import Frame
+from playground.run import Run
+from playground.trainer import Trainer
+
+__all__ = ["DCGAN", "PRESETS", "TRAINERS", "DCGANConfig", "load"]
+
+PANEL = 36  # pictures of a panel
+WARN_SHARE = 0.5  # of the best coverage or recall: below, kinds of pictures are being forgotten
+STANDING_BATCHES = 16  # of 64 dreams, from which the batch norms' statistics are measured
+NOISE_SEED = 20  # of what the panels show, always
+
+
+@dataclass(frozen=True)
+class DCGANConfig:
+    """Everything that decides what is learned. Defaults are the preset ``modern``."""
+
+    data: str = setting("", "pictures: atari:GAMES, mnist:DIR, cifar10:DIR or a folder")
+    size: int = setting(64, "side of the pictures: 32, 64 or 128", "px")
+    classes: bool = setting(False, "conditioned on the class: the game, or the folder")
+    latent: int = setting(100, "length of the vector that a picture is made from")
+    width: int = setting(32, "channels of the generator's last layer but one")
+    modulated: bool = setting(True, "the generator's batch norms depend on that vector")
+    critic: str = setting("projected", "what judges", choices=("classic", "projected"))
+    critic_width: float = setting(0.5, "channels of a classic critic, times 64, 128, ...")
+    norm: str | None = setting("spectral", "of a classic critic: batch, spectral or none")
+    loss: str = setting("hinge", "what both minimise", choices=gan_losses.LOSSES)
+    r1: float = setting(0.0, "weight of the gradient penalty on real pictures")
+    r2: float = setting(0.0, "weight of the gradient penalty on generated pictures")
+    penalty_every: int = setting(8, "updates between two penalties, which weigh as much more")
+    augment: tuple[str, ...] = setting(
+        ("colour", "translation", "cutout"), "DiffAugment of real and generated pictures"
+    )
+    batch_size: int = setting(64, "pictures of an update", "pictures")
+    learning_rate: float = setting(2e-4, "Adam's, of the generator")
+    critic_rate: float = setting(2e-4, "Adam's, of the critic")
+    beta1: float = setting(0.0, "Adam's first")
+    beta2: float = setting(0.99, "Adam's second")
+    critic_steps: int = setting(1, "steps of the critic for one of the generator")
+    samples: int = setting(2000, "dreams of an evaluation", "pictures")
+    patience: int | None = setting(None, "evaluations without a better one before it ends")
+
+    def check(self) -> None:
+        """UserError for what no training can use."""
+        gan_nets.doublings(self.size)
+        diffaugment.check(self.augment)
+        whole = ("latent", "width", "penalty_every", "batch_size", "critic_steps")
+        for name in (*whole, "critic_width", "learning_rate", "critic_rate"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"--{name.replace('_', '-')} must be above 0.")
+        if self.norm not in (None, "batch", "spectral"):
+            raise UserError(f"--norm is batch, spectral or none, not '{self.norm}'.")
+        if self.samples < LEAST:
+            raise UserError(f"--samples starts at {LEAST}: fewer give no figures.")
+        if self.patience is not None and self.patience < 1:
+            raise UserError("--patience starts at 1.")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"--{name} lies from 0 to below 1.")
+        for name in ("r1", "r2"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"--{name} must not be negative.")
+
+
+MODERN = DCGANConfig()
+DCGAN2015 = replace(
+    MODERN, width=64, modulated=False, critic="classic", critic_width=1.0, norm="batch",
+    loss="bce", augment=(), batch_size=128, beta1=0.5, beta2=0.999,
+)  # fmt: skip
+CLASSIC = replace(MODERN, critic="classic", r1=1.0, beta1=0.0)
+PRESETS = {"modern": MODERN, "classic": CLASSIC, "dcgan2015": DCGAN2015}
+TRAINERS: dict[str, dict[str, Any]] = {  # what a preset asks of the trainer
+    "modern": {"ema": 0.998},
+    "classic": {"ema": 0.998},
+    "dcgan2015": {},
+}
+
+
+class DCGAN(nn.Module):
+    """The training task. `held_out` are real pictures to be scored against, never learned from."""
+
+    unit = "updates"
+    averaged = ("generator",)
+
+    def __init__(
+        self, config: DCGANConfig, pictures: Pictures, held_out: Pictures, seed: int = 0
+    ) -> None:
+        super().__init__()
+        config.check()
+        if len(held_out) < LEAST:
+            raise UserError(
+                f"{config.data} has only {len(held_out)} of the {LEAST} pictures that dreams are "
+                "scored against at least: add some."
+            )
+        if len(pictures) < config.batch_size:
+            raise UserError(
+                f"{config.data} has only {len(pictures):,} of the {config.batch_size:,} pictures "
+                "that a batch takes: add some, or lower --batch-size."
+            )
+        for found in (pictures, held_out):
+            if found.size != (config.size, config.size):
+                raise ValueError(f"pictures of {found.size} pixels, but --size {config.size}")
+        self.config, self.seed = config, seed
+        self.pictures, self.held_out = pictures, held_out
+        classes = pictures.classes if config.classes else ()
+        if config.classes and len(classes) < 2:
+            raise UserError("--classes needs pictures of two or more classes.")
+        channels = pictures.channels
+        self.plan = Plan(
+            config.size, channels, config.latent, config.width, classes, config.modulated
+        )
+        self.generator = self.plan.build()
+        self.critic = gan_nets.critic(
+            config.critic, config.size, channels, config.critic_width, config.norm, len(classes)
+        )
+        self.optimizers = {
+            "generator": self._adam(self.generator, config.learning_rate),
+            "critic": self._adam(self.critic, config.critic_rate),
+        }
+        self.progress = 0
+        self.order = seed
+        self.figures: dict[str, float] = {}  # of the newest evaluation, made after so many updates:
+        self.scored_at = 0
+        self.best: dict[str, float] = {}  # the best of each figure so far
+        self.stale = 0  # evaluations since the best score
+        self._ahead = Ahead(self._read)
+        self.keep: Callable[[Path], None] = lambda folder: None  # files of its own in the run
+        self._scorer: Scorer | None = None
+        self._dreamer: Dreamer | None = None  # of the newest evaluation
+
+    def _adam(self, network: nn.Module, rate: float) -> torch.optim.Optimizer:
+        learned = [p for p in network.parameters() if p.requires_grad]
+        betas = (self.config.beta1, self.config.beta2)
+        return torch.optim.Adam(learned, rate, betas, fused=True)
+
+    # One update.
+
+    def step(self, trainer: Trainer) -> dict[str, Any]:
+        """The critic's steps, then the generator's."""
+        figures: dict[str, Any] = {}
+        for i in range(self.config.critic_steps):
+            pixels, labels = self._ahead.get(self.progress * self.config.critic_steps + i)
+            pixels, labels = pixels.to(trainer.device), labels.to(trainer.device)
+            figures |= self._criticise(trainer, to_unit(pixels), labels)
+        figures |= self._generate(trainer, to_unit(pixels), labels)
+        self.progress += 1
+        return figures
+
+    def _criticise(self, trainer: Trainer, real: Tensor, labels: Tensor) -> dict[str, Any]:
+        c = self.config
+        punish = (c.r1 or c.r2) and self.progress % c.penalty_every == 0
+        seen: dict[str, Any] = {}
+
+        def loss() -> Tensor:
+            with torch.no_grad():  # here, so that the batch norms forget it with a bad update
+                fake = self.generator(self._noise(real), labels)
+            a, b = diffaugment.vary(real, c.augment), diffaugment.vary(fake, c.augment)
+            if punish:
+                a, b = a.detach().requires_grad_(c.r1 > 0), b.detach().requires_grad_(c.r2 > 0)
+            on_real, on_fake = self._judge(a, b, labels, bool(punish))
+            total = gan_losses.critic_loss(c.loss, on_real.float(), on_fake.float())
+            seen.update(
+                critic_loss=total.detach(),
+                critic_right=50 * ((on_real > 0).float().mean() + (on_fake < 0).float().mean()),
+            )
+            for weight, logits, x in ((c.r1, on_real, a), (c.r2, on_fake, b)):
+                if punish and weight:
+                    penalty = gan_losses.gradient_penalty(logits, x)
+                    total = total + weight * c.penalty_every * penalty
+            return total
+
+        trainer.minimize(loss, self.optimizers["critic"])
+        return seen
+
+    def _judge(
+        self, real: Tensor, fake: Tensor, labels: Tensor, punish: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Logits of both: together, save where a batch norm is to see each kind alone."""
+        # Compiled code has no second derivatives, which a penalty on gradients needs.
+        judge = self.critic.forward if punish else self.critic
+        if self.config.critic == "classic" and self.config.norm == "batch":
+            return judge(real, labels), judge(fake, labels)
+        both = judge(torch.cat([real, fake]), torch.cat([labels, labels]))
+        on_real, on_fake = both.chunk(2)
+        return on_real, on_fake
+
+    def _generate(self, trainer: Trainer, real: Tensor, labels: Tensor) -> dict[str, Any]:
+        c = self.config
+
+        def loss() -> Tensor:
+            fake = diffaugment.vary(self.generator(self._noise(real), labels), c.augment)
+            on_real = None
+            if c.loss == "relativistic":
+                with torch.no_grad():
+                    on_real = self.critic(diffaugment.vary(real, c.augment), labels)
+            on_fake = self.critic(fake, labels)
+            return gan_losses.generator_loss(
+                c.loss, None if on_real is None else on_real.float(), on_fake.float()
+            )
+
+        return {"generator_loss": trainer.minimize(loss, self.optimizers["generator"])}
+
+    def _noise(self, like: Tensor) -> Tensor:
+        return torch.randn(len(like), self.config.latent, device=like.device)
+
+    def _read(self, number: int) -> tuple[Tensor, Tensor]:
+        """This process's pictures (B, C, S, S) uint8 and labels (B,) for a step of the critic."""
+        chosen = batch_indices(
+            len(self.pictures), self.config.batch_size, self.order, number, ranks.rank(),
+            ranks.world(),
+        )  # fmt: skip
+        return self.pictures.read(chosen), self.pictures.labels[chosen]
+
+    # Looking, saving, going on.
+
+    def dreamer(self) -> Dreamer:
+        """The generator as it is now, its batch norms' statistics measured for these weights."""
+        card = {
+            "updates": self.progress, "data": self.config.data, "figures": dict(self.figures),
+            "scored_at": self.scored_at,
+        }  # fmt: skip
+        dreamer = Dreamer(copied(self.plan, self.generator), self.plan, card)
+        dreamer.measure(STANDING_BATCHES)
+        return dreamer
+
+    def evaluate(self, trainer: Trainer) -> dict[str, Any]:
+        """fid, kid, precision, recall and coverage (see `gan_scores`); the score is -fid."""
+        if self._scorer is None:
+            self._features = features_to_score()
+            self._features.backbone.to(trainer.device)
+            self._scorer = Scorer(self._features.of(self.held_out, self.config.samples))
+        self._dreamer = self.dreamer()
+        found = []
+        for dreams in self._dreamer.stream(self.config.samples, NOISE_SEED + 1):
+            if trainer.stopping:
+                return {}
+            found.append(self._features(dreams))
+        figures = self._scorer.score(torch.cat(found))
+        self.figures, self.scored_at = figures, self.progress
+        self._watch(trainer, figures)
+        return {"score": -figures["fid"], **figures}
+
+    def _watch(self, trainer: Trainer, figures: dict[str, float]) -> None:
+        """Warn where diversity falls; end where nothing gets better."""
+        for name in ("coverage", "recall"):
+            best = self.best.get(name, 0.0)
+            if figures[name] < WARN_SHARE * best:
+                trainer.say(
+                    f"{name.capitalize()} fell to {figures[name]:.2f} from {best:.2f}: the "
+                    "generator is forgetting kinds of pictures. best.safetensors keeps the better "
+                    "one; --r1 or a lower --critic-rate may help."
+                )
+            self.best[name] = max(best, figures[name])
+        better = figures["fid"] < self.best.get("fid", math.inf)
+        self.best["fid"] = min(self.best.get("fid", math.inf), figures["fid"])
+        self.stale = 0 if better else self.stale + 1
+        if self.config.patience is not None and self.stale >= self.config.patience:
+            trainer.say(f"No better score in {self.stale} evaluations: ending.")
+            trainer.stop()
+
+    def frames(self) -> Iterator[Frame]:
+        """Dreams from the same noise each time, classes in turn."""
+        dreamer = self._dreamer or self.dreamer()
+        labels = dreamer.labels_in_turn(PANEL)
+        pixels = dreamer.sample(PANEL, NOISE_SEED, labels)
+        for i, picture in enumerate((pixels * 255).round().byte().permute(0, 2, 3, 1).numpy()):
+            text = "" if labels is None else dreamer.classes[int(labels[i])]
+            yield Frame(picture.repeat(3, 2) if picture.shape[2] == 1 else picture, text)
+
+    def export(self, path: Path) -> None:
+        """Write the dreamer's file, which `load` reads."""
+        self.dreamer().save(path)
+
+    def attach(self, run: Run) -> None:
+        """UserError when the run was begun with other pictures; a new run remembers these."""
+        own = {"count": len(self.pictures), "classes": list(self.pictures.classes)}
+        if "pictures" not in run.settings and ranks.rank() == 0:
+            self.keep(run.path)
+        if run.settings.setdefault("pictures", own) != own:
+            raise UserError(
+                f"{self.config.data} does not hold the pictures that {run.path} was trained on: "
+                f"{len(self.pictures):,} of {listed(self.pictures.classes)}."
+            )
+        run.update()
+
+    def state(self) -> dict[str, Any]:
+        """All that is not a tensor of the module."""
+        return {
+            "order": self.order, "figures": self.figures, "scored_at": self.scored_at,
+            "best": self.best, "stale": self.stale,
+        }  # fmt: skip
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore `state()`."""
+        self.order, self.best, self.stale = state["order"], state["best"], state["stale"]
+        self.figures, self.scored_at = state["figures"], state["scored_at"]
+        self._ahead.forget()
+
+    def reseed(self, number: int) -> None:
+        """Another order of the pictures, after a divergence."""
+        self.order = self.seed + 7919 * number
+        self._ahead.forget()
+
+    def close(self) -> None:
+        """End the reading thread."""
+        self._ahead.close()
+
+
+def features_to_score() -> Features:
+    """The frozen network of the task's own evaluations: the arcade backbone, which ships."""
+    return Features(create("arcade", weights="arcade"), ("relu3_2", "relu4_2"))

@@ -1,0 +1,277 @@
+"""A trained generator: `sample` dreams, `walk` through them; its file.
+
+`load(source)` takes a run directory, an exported .safetensors file or "zoo:NAME"; without an
+argument, the generator that ships. The file carries all that is needed in its metadata.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from generators.gan_nets import Generator
+from playground.errors import UserError, listed, nearest
+from playground.run import Run, atomic_path
+
+KEY, FORMAT = "playground_dreamer", 1  # of the metadata
+ZOO = Path(__file__).with_name("zoo")
+SHIPPED = "zoo:dreams"
+BATCH = 64  # pictures drawn together
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a generator is made of; all of it is plain JSON."""
+
+    size: int
+    channels: int
+    latent: int
+    width: int
+    classes: tuple[str, ...]
+    modulated: bool
+
+    def build(self) -> Generator:
+        """The network, at its first weights."""
+        return Generator(
+            self.size, self.channels, self.latent, self.width, len(self.classes), self.modulated
+        )
+
+
+def copied(plan: Plan, network: nn.Module) -> Generator:
+    """A copy of a network of this plan, in evaluation mode and float32 on its device."""
+    with torch.random.fork_rng(devices=[]):
+        other = plan.build()
+    other.load_state_dict(network.state_dict())
+    return other.to(next(network.parameters()).device).eval()
+
+
+class Dreamer:
+    """One generator with its classes. `card` is what its file says of its training."""
+
+    def __init__(self, network: Generator, plan: Plan, card: dict[str, Any]) -> None:
+        self.network, self.plan, self.card = network, plan, card
+        self.classes = plan.classes
+
+    def sample(
+        self,
+        n: int,
+        seed: int = 0,
+        label: str | int | Tensor | None = None,
+        truncation: float | None = None,
+    ) -> Tensor:
+        """n dreams: float (n, C, S, S) in [0, 1], always the same for the same arguments.
+
+        Args:
+            n: how many, from 1.
+            seed: of the latent vectors (and of the classes, where none is named).
+            label: a class by name or number, or (n,) numbers; None draws them.
+            truncation: latent numbers beyond ± this are not drawn: the smaller, the more alike and
+                the more typical the dreams (Brock et al. 2019). None draws from all.
+
+        Raises UserError for a class that it does not know.
+        """
+        if n < 1:
+            raise UserError(f"A number of dreams starts at 1, not {n}.")
+        generator = torch.Generator().manual_seed(seed)
+        noise = draw((n, self.plan.latent), generator, truncation)
+        return self.draw(noise, self._labels(n, label, generator))
+
+    @torch.no_grad()
+    def draw(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Latent vectors (n, latent), and labels (n,) where it knows classes -> as `sample`."""
+        device = next(self.network.parameters()).device
+        found = []
+        for i in range(0, len(noise), BATCH):
+            some = None if labels is None else labels[i : i + BATCH].to(device)
+            found.append(self.network(noise[i : i + BATCH].to(device), some).cpu())
+        return torch.cat(found)
+
+    def stream(self, n: int, seed: int) -> Iterator[Tensor]:
+        """n dreams in batches; classes as often as one another."""
+        generator = torch.Generator().manual_seed(seed)
+        labels = self.labels_in_turn(n)
+        for i in range(0, n, BATCH):
+            count = min(BATCH, n - i)
+            noise = draw((count, self.plan.latent), generator)
+            yield self.draw(noise, None if labels is None else labels[i : i + count])
+
+    def labels_in_turn(self, n: int) -> Tensor | None:
+        """(n,) labels 0, 1, 2, ..., 0, 1, ...; None where it knows no classes."""
+        return torch.arange(n) % len(self.classes) if self.classes else None
+
+    def walk(
+        self,
+        steps: int,
+        stops: int,
+        seed: int = 0,
+        label: str | int | None = None,
+        truncation: float | None = None,
+    ) -> Iterator[Tensor]:
+        """A loop through `stops` dreams, `steps` pictures from one to the next: each (C, S, S).
+
+        Between two latent vectors it goes along the great circle (White 2016); with classes and no
+        label, each stop has its class, and the way leads through mixtures of both.
+        """
+        if steps < 1 or stops < 2:
+            raise UserError("A walk has two stops at least, and a step between them.")
+        generator = torch.Generator().manual_seed(seed)
+        noise = draw((stops, self.plan.latent), generator, truncation)
+        labels = self._labels(stops, label, generator)
+        for i in range(stops):
+            for t in torch.arange(steps) / steps:
+                j = (i + 1) % stops
+                z = slerp(noise[i : i + 1], noise[j : j + 1], float(t))
+                if labels is None:
+                    yield self.draw(z)[0]
+                else:
+                    yield self._between(z, labels[[i, j]], float(t))
+
+    @torch.no_grad()
+    def _between(self, noise: Tensor, labels: Tensor, t: float) -> Tensor:
+        """One picture (C, S, S) whose class is a mixture of two."""
+        device = next(self.network.parameters()).device
+        a, b = self.network.labels(labels.to(device))
+        return self.network.generate(noise.to(device), torch.lerp(a, b, t)[None])[0].cpu()
+
+    def _labels(
+        self, n: int, label: str | int | Tensor | None, generator: torch.Generator
+    ) -> Tensor | None:
+        if isinstance(label, Tensor):
+            return label
+        if not self.classes:
+            if label is not None:
+                raise UserError("This generator knows no classes.")
+            return None
+        if label is None:
+            return torch.randint(len(self.classes), (n,), generator=generator)
+        if isinstance(label, str):
+            if label not in self.classes:
+                raise UserError(
+                    f"It dreams no '{label}'.{nearest(label, self.classes)} "
+                    f"It knows {listed(self.classes)}."
+                )
+            label = self.classes.index(label)
+        if not 0 <= label < len(self.classes):
+            raise UserError(f"Classes are numbered 0 to {len(self.classes) - 1}, not {label}.")
+        return torch.full((n,), label)
+
+    @torch.no_grad()
+    def measure(self, batches: int, seed: int = 1) -> None:
+        """Set the batch norms' statistics to those of these weights ("standing statistics").
+
+        The running ones belong to the weights of the last updates, not to their average
+        (Brock et al. 2019, appendix C).
+        """
+        norms = [m for m in self.network.modules() if isinstance(m, nn.BatchNorm2d)]
+        if not norms:
+            return
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain mean over the batches
+        self.network.train()
+        for _ in self.stream(batches * BATCH, seed):
+            pass
+        self.network.eval()
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+    def save(self, path: Path) -> None:
+        """Write fp16 weights (biases and statistics stay fp32) and all that `load` needs."""
+        tensors = {
+            k: (v.half() if v.dim() > 1 else v).detach().cpu().contiguous()
+            for k, v in self.network.state_dict().items()
+        }
+        about = {"format": FORMAT, "plan": asdict(self.plan), "card": self.card}
+        with atomic_path(Path(path)) as aside:
+            save_file(tensors, aside, {KEY: json.dumps(about)})
+
+
+def draw(
+    shape: tuple[int, ...], generator: torch.Generator, truncation: float | None = None
+) -> Tensor:
+    """Standard normal numbers, of which those beyond ± truncation do not occur."""
+    if truncation is None:
+        return torch.randn(shape, generator=generator)
+    if not truncation > 0:
+        raise UserError(f"--truncation must be above 0, not {truncation}.")
+    reach = math.erf(truncation / math.sqrt(2))  # of the distribution's mass
+    uniform = torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1
+    return (torch.erfinv(uniform * reach) * math.sqrt(2)).float()
+
+
+def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
+    """Spherical interpolation of (..., D) vectors: a at 0, b at 1, norms between theirs."""
+    cosine = torch.nn.functional.cosine_similarity(a, b, dim=-1).clamp(-1, 1)
+    angle = torch.arccos(cosine)[..., None]
+    sine = torch.sin(angle)
+    plain = torch.lerp(a, b, t)
+    arc = (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / sine
+    return torch.where(sine.abs() < 1e-4, plain, arc)
+
+
+def weights_file(source: str | Path) -> Path:
+    """The file of a zoo's name, a run (its best weights) or the file itself; UserError for none."""
+    text = str(source)
+    if text.startswith("zoo:"):
+        names = {file.stem: file for file in sorted(ZOO.glob("*.safetensors"))}
+        name = text.removeprefix("zoo:")
+        if name not in names:
+            raise UserError(f"The zoo has no generator '{name}'.{nearest(name, names)}")
+        return names[name]
+    path = Path(source)
+    if path.is_dir():
+        run = Run.open(path)
+        if run.task != "dcgan":
+            raise UserError(f"{path} is a run of {run.task}, not of dcgan.")
+        for name in ("best.safetensors", "last.safetensors"):
+            if (path / name).exists():
+                return path / name
+        raise UserError(f"The run {path} holds no generator yet.")
+    if not path.exists():
+        raise UserError(f"There is no file or run {path}.")
+    return path
+
+
+def load(source: str | Path = SHIPPED) -> Dreamer:
+    """The generator of a run (its best), of a file, or of the zoo. UserError for what is none."""
+    path = weights_file(source)
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+        if KEY not in metadata:
+            raise UserError(f"{path} holds no generator of this playground.")
+        about = json.loads(metadata[KEY])
+        card = dict(about["card"])
+        if about["format"] != FORMAT:
+            raise UserError(f"{path} has the format {about['format']}: update the playground.")
+        plan = Plan(**{**about["plan"], "classes": tuple(map(str, about["plan"]["classes"]))})
+        with torch.device("meta"):  # allocates nothing, whatever sizes are named
+            wanted = {k: tuple(v.shape) for k, v in plan.build().state_dict().items()}
+        if found != wanted:
+            key = min(key for key in found | wanted if found.get(key) != wanted.get(key))
+            raise UserError(f"{path} is damaged: its {key} does not fit the network that it names.")
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is not a readable safetensors file ({error}).") from error
+    except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path} is damaged: its metadata name no network ({reason}).") from error
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise UserError(f"{path} is damaged: some of its weights are no finite numbers.")
+    with torch.random.fork_rng(devices=[]):
+        network = plan.build()
+    network.load_state_dict(
+        {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+    )
+    return Dreamer(network.eval(), plan, card)

@@ -1,0 +1,45 @@
+"""What a critic and a generator minimise: pure functions of logits, higher being more real.
+
+    bce           -log sigmoid(real), -log(1 - sigmoid(fake)); the generator's is the paper's
+                  non-saturating -log sigmoid(fake) (Goodfellow et al. 2014, Radford et al. 2016)
+    hinge         max(0, 1 - real) + max(0, 1 + fake); -fake (Lim & Ye 2017, Miyato et al. 2018)
+    relativistic  -log sigmoid(real - fake) for pairs; the generator's the other way round
+                  (Jolicoeur-Martineau 2019; as paired in Huang et al. 2024, R3GAN)
+
+The critic's is the sum over real and fake, as PyTorch's example reports it.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+LOSSES = ("bce", "hinge", "relativistic")
+
+
+def critic_loss(kind: str, real: Tensor, fake: Tensor) -> Tensor:
+    """Logits (N, K) of as many real and generated pictures -> a scalar."""
+    if kind == "bce":
+        return F.softplus(-real).mean() + F.softplus(fake).mean()
+    if kind == "hinge":
+        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+    return F.softplus(fake - real).mean()
+
+
+def generator_loss(kind: str, real: Tensor | None, fake: Tensor) -> Tensor:
+    """As above; `real` logits (without gradient) are needed by "relativistic" alone."""
+    if kind == "bce":
+        return F.softplus(-fake).mean()
+    if kind == "hinge":
+        return -fake.mean()
+    assert real is not None
+    return F.softplus(real - fake).mean()
+
+
+def gradient_penalty(logits: Tensor, pictures: Tensor) -> Tensor:
+    """Half the mean squared norm of a critic's gradient at these pictures.
+
+    On real ones this is R1, on generated ones R2 (Mescheder et al. 2018). `pictures` (N, C, S, S)
+    must require gradients and lead to `logits` (N, K).
+    """
+    (gradient,) = torch.autograd.grad(logits.float().mean(1).sum(), pictures, create_graph=True)
+    return gradient.float().square().sum((1, 2, 3)).mean() / 2

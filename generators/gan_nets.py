@@ -1,0 +1,207 @@
+"""The networks of `dcgan`: the generator, and two critics on the shared backbone.
+
+A generator takes (N, latent) floats and, where it knows classes, (N,) labels, and gives floats
+(N, C, S, S) in [0, 1]. A critic takes such pictures and labels, and gives logits (N, K): one number
+where K is 1, or the opinions of K places. Higher is more real.
+
+Sources: Radford et al. 2016 (the layers of both); Chen et al. 2019, "On Self Modulation for
+Generative Adversarial Networks" (`modulated`); Miyato & Koyama 2018, "cGANs with Projection
+Discriminator" (labels in critics); Sauer et al. 2021, "Projected GANs Converge Faster"
+(`ProjectedCritic`).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+from playground.backbone import Backbone, create, he_initialise
+from playground.backbones.dcgan import SLOPE, normal_initialise
+from playground.errors import UserError
+
+SIZES = (32, 64, 128)  # pixels
+LABEL = 32  # numbers that tell the class
+HIDDEN = 64  # channels of a projected critic's opinions
+PROJECTED = ("relu1_2", "relu2_1", "relu3_2", "relu4_2")  # of the arcade backbone: strides 2 to 16
+
+
+def doublings(size: int) -> int:
+    """How often 4 is doubled to give `size`; UserError for a size that is none of SIZES."""
+    if size not in SIZES:
+        allowed = ", ".join(map(str, SIZES[:-1]))
+        raise UserError(f"--size is {allowed} or {SIZES[-1]} pixels here, not {size}.")
+    return int(math.log2(size // 4))
+
+
+class Modulated(nn.Module):
+    """Batch normalisation whose gains and shifts are a function of the latent vector and class."""
+
+    def __init__(self, channels: int, condition: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.scale = nn.Linear(condition, channels)
+        self.shift = nn.Linear(condition, channels)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(N, C, h, w), (N, condition) -> (N, C, h, w)."""
+        scale = 1 + self.scale(condition)[..., None, None]
+        return torch.addcmul(self.shift(condition)[..., None, None], self.norm(x), scale)
+
+
+class Generator(nn.Module):
+    """Fractionally strided 4x4 convolutions from 4x4 to `size`, ReLU between them, tanh at the end.
+
+    Plain, it is the paper's, without labels. `modulated`, each batch norm's gains and shifts come
+    from the latent vector and the label, and weights begin at He's variance.
+    """
+
+    def __init__(
+        self,
+        size: int = 64,
+        channels: int = 3,
+        latent: int = 100,
+        width: int = 64,
+        classes: int = 0,
+        modulated: bool = False,
+    ) -> None:
+        super().__init__()
+        if classes and not modulated:
+            raise UserError("The paper's generator knows no classes; use --modulated.")
+        steps = doublings(size)
+        self.latent, self.classes, self.modulated = latent, classes, modulated
+        condition = latent + (LABEL if classes else 0)
+        if classes:
+            self.labels = nn.Embedding(classes, LABEL)
+        before = width * 2 ** (steps - 1)
+        self.first = nn.ConvTranspose2d(condition, before, 4, 1, 0, bias=False)
+        self.norms = nn.ModuleList([self._norm(before, condition)])
+        self.convs = nn.ModuleList()
+        for _ in range(steps - 1):
+            self.convs.append(nn.ConvTranspose2d(before, before // 2, 4, 2, 1, bias=False))
+            before //= 2
+            self.norms.append(self._norm(before, condition))
+        self.last = nn.ConvTranspose2d(before, channels, 4, 2, 1, bias=modulated)
+        normal_initialise(self)
+        if modulated:
+            for conv in (self.first, *self.convs, self.last):
+                # A pixel of the output sees a quarter of the 4x4 taps; of the first layer, one.
+                taps = 1 if conv is self.first else 4
+                nn.init.normal_(conv.weight, 0.0, math.sqrt(2 / (conv.in_channels * taps)))
+
+    def _norm(self, channels: int, condition: int) -> nn.Module:
+        return Modulated(channels, condition) if self.modulated else nn.BatchNorm2d(channels)
+
+    def forward(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(N, latent) from N(0, 1), (N,) int64 or None -> (N, channels, size, size) in [0, 1]."""
+        return self.generate(noise, self.labels(labels) if self.classes else None)
+
+    def generate(self, noise: Tensor, label: Tensor | None) -> Tensor:
+        """As `forward`, with classes as vectors (N, LABEL), which may lie between classes."""
+        if label is not None:
+            noise = torch.cat([noise, label], 1)
+        noise = noise.to(self.last.weight.dtype)
+        x = noise[..., None, None].contiguous(memory_format=torch.channels_last)
+        for conv, norm in zip((self.first, *self.convs), self.norms, strict=True):
+            x = conv(x)
+            x = F.relu(norm(x, noise) if self.modulated else norm(x))
+        x = self.last(x)
+        # bf16, which autocast gives, would hold a picture in 256 steps of uneven height.
+        return (torch.tanh(x.to(torch.promote_types(x.dtype, torch.float32))) + 1) / 2
+
+
+class Critic(nn.Module):
+    """A backbone's last map of 4x4, one convolution to a logit; a label adds its own direction."""
+
+    def __init__(self, backbone: Backbone, side: int = 4, classes: int = 0) -> None:
+        super().__init__()
+        self.backbone = backbone
+        channels = backbone.out_channels
+        self.head = nn.Conv2d(channels, 1, side, bias=False)
+        normal_initialise(self.head)
+        if classes:
+            directions = nn.Embedding(classes, channels)
+            nn.init.zeros_(directions.weight)
+            self.labels = directions
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(N, C, S, S) in [0, 1] and labels or None -> logits (N, 1)."""
+        last = self.backbone(x)
+        logits = self.head(last).flatten(1)
+        if labels is not None and hasattr(self, "labels"):
+            logits = logits + (last.mean((2, 3)) * self.labels(labels)).sum(1, keepdim=True)
+        return logits
+
+
+class ProjectedCritic(nn.Module):
+    """Opinions on frozen features at four scales, from 1x1 mixtures drawn at random and kept.
+
+    Coarse features are mixed into finer ones (3x3, at random and kept: the paper's cross-scale
+    mixing), so that each scale is judged in its surroundings. Only the small heads learn.
+    """
+
+    def __init__(self, backbone: Backbone, classes: int = 0) -> None:
+        super().__init__()
+        self.backbone = backbone.requires_grad_(False)
+        self.across, self.down = nn.ModuleList(), nn.ModuleList()
+        self.bodies, self.heads = nn.ModuleList(), nn.ModuleList()
+        self.labels = nn.ModuleList()
+        for name in PROJECTED:
+            self.across.append(nn.Conv2d(backbone.channels[name], HIDDEN, 1))
+            self.down.append(nn.Conv2d(HIDDEN, HIDDEN, 3, padding=1))
+            convs = nn.Conv2d(HIDDEN, HIDDEN, 4, 2, 1), nn.Conv2d(HIDDEN, HIDDEN, 3, padding=1)
+            relu = nn.LeakyReLU(SLOPE)
+            self.bodies.append(nn.Sequential(convs[0], relu, convs[1], relu))
+            self.heads.append(nn.Conv2d(HIDDEN, 1, 1))
+            if classes:
+                directions = nn.Embedding(classes, HIDDEN)
+                nn.init.zeros_(directions.weight)
+                self.labels.append(directions)
+        for mixture in (*self.across, *self.down):
+            he_initialise(mixture)
+            mixture.requires_grad_(False)
+        for learned in (*self.bodies, *self.heads):
+            he_initialise(learned)
+            for layer in learned.modules():
+                if isinstance(layer, nn.Conv2d):
+                    spectral_norm(layer)
+
+    def train(self, mode: bool = True) -> ProjectedCritic:
+        """The backbone stays as it is."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(N, C, S, S) in [0, 1] and labels or None -> logits (N, places of all scales)."""
+        features = self.backbone.features(x, PROJECTED)
+        opinions: list[Tensor] = []
+        coarser: Tensor | None = None
+        for i, name in reversed(list(enumerate(PROJECTED))):
+            mixed = self.across[i](features[name])
+            if coarser is not None:
+                mixed = mixed + F.interpolate(coarser, size=mixed.shape[2:], mode="nearest")
+            coarser = self.down[i](mixed)
+            hidden = self.bodies[i](coarser)
+            places = self.heads[i](hidden)
+            if labels is not None and len(self.labels):
+                direction = self.labels[i](labels)[..., None, None]
+                places = places + (hidden * direction).sum(1, keepdim=True)
+            opinions.append(places.flatten(1))
+        return torch.cat(opinions, 1)
+
+
+def critic(
+    kind: str, size: int, channels: int, width: float, norm: str | None, classes: int
+) -> Critic | ProjectedCritic:
+    """The paper's layers ("classic"), or one on the arcade backbone that ships ("projected")."""
+    if kind == "projected":
+        return ProjectedCritic(create("arcade", channels, weights="arcade"), classes)
+    trunk = create("dcgan", channels, width=width, depth=doublings(size), norm=norm)
+    made = Critic(trunk, 4, classes)
+    if norm == "spectral":
+        spectral_norm(made.head)
+    return made

@@ -1,0 +1,273 @@
+"""Dreams after equal time: ours against PyTorch's DCGAN example, on the same pictures and cores.
+
+    python scripts/benchmarks/dcgan_vs_example.py --data cifar10:DIR --size 32 --weights FILE
+    python scripts/benchmarks/dcgan_vs_example.py --data atari:pong,breakout,... --weights FILE
+    python scripts/benchmarks/dcgan_vs_example.py --speed --data ... --weights FILE
+
+The example is written here anew from its own settings (pytorch/examples, dcgan/main.py): 64
+filters, 100 latent numbers, batches of 64, Adam at 2e-4 and beta1 0.5, binary cross-entropy, the
+critic's two backward passes, two worker processes, all in PyTorch's defaults. At 32 pixels the
+widest layer falls away in both of its networks, which makes it faster and better there.
+
+Each training has --minutes of its own, alone, ours and the example's in turn, for each seed. Then
+each draws --samples pictures, which are held against real ones that neither has seen, in the last
+features of the ImageNet MobileNetV2, which neither has used. Ours is the preset `modern` without
+classes; its weights are those it ends with (--best: those that its own evaluations chose).
+
+--speed trains ours at the example's architecture and settings (preset dcgan2015, batches of 64) for
+some blocks of updates, in turn with the example, and compares pictures a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from generators import dcgan
+from generators.gan_scores import Features, Scorer
+from playground.backbone import create
+from playground.config import to_json
+from playground.data import Pictures
+from playground.run import Run, device_name, write_json
+from playground.trainer import Trainer, TrainerConfig, seed_everything
+from scripts.train_dcgan import pictures_of
+
+FILTERS, LATENT, BATCH, RATE, BETA1, WORKERS = 64, 100, 64, 2e-4, 0.5, 2
+EXTRACTOR_PX = 96  # to which pictures are enlarged for the MobileNetV2
+
+
+class Shown(Dataset):
+    """Pictures in [-1, 1], one at a time, as the example's ImageFolder gives them."""
+
+    def __init__(self, pictures: Pictures) -> None:
+        self.pixels = pictures.read(torch.arange(len(pictures)))
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.pixels[index].float().div(255).sub(0.5).div(0.5)
+
+
+class Example:
+    """The example's two networks and its loop."""
+
+    def __init__(self, size: int, channels: int) -> None:
+        steps = {32: 3, 64: 4}[size]
+        top = FILTERS * 2 ** (steps - 1)
+        layers: list[nn.Module] = [nn.ConvTranspose2d(LATENT, top, 4, 1, 0, bias=False)]
+        width = top
+        for _ in range(steps - 1):
+            layers += [nn.BatchNorm2d(width), nn.ReLU(True)]
+            layers += [nn.ConvTranspose2d(width, width // 2, 4, 2, 1, bias=False)]
+            width //= 2
+        layers += [nn.BatchNorm2d(width), nn.ReLU(True)]
+        layers += [nn.ConvTranspose2d(width, channels, 4, 2, 1, bias=False), nn.Tanh()]
+        self.generator = nn.Sequential(*layers)
+        layers = [nn.Conv2d(channels, FILTERS, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, True)]
+        width = FILTERS
+        for _ in range(steps - 1):
+            layers += [nn.Conv2d(width, 2 * width, 4, 2, 1, bias=False)]
+            width *= 2
+            layers += [nn.BatchNorm2d(width), nn.LeakyReLU(0.2, True)]
+        layers += [nn.Conv2d(width, 1, 4, 1, 0, bias=False), nn.Sigmoid()]
+        self.critic = nn.Sequential(*layers)
+        for network in (self.generator, self.critic):
+            for layer in network:
+                if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                    nn.init.normal_(layer.weight, 0.0, 0.02)
+                elif isinstance(layer, nn.BatchNorm2d):
+                    nn.init.normal_(layer.weight, 1.0, 0.02)
+        betas = (BETA1, 0.999)
+        self.for_critic = torch.optim.Adam(self.critic.parameters(), RATE, betas)
+        self.for_generator = torch.optim.Adam(self.generator.parameters(), RATE, betas)
+        self.criterion = nn.BCELoss()
+
+    def update(self, real: Tensor) -> None:
+        """Critic on real, critic on fake, step; generator, step."""
+        ones, zeros = torch.ones(len(real)), torch.zeros(len(real))
+        self.critic.zero_grad()
+        on_real = self.criterion(self.critic(real).view(-1), ones)
+        on_real.backward()
+        fake = self.generator(torch.randn(len(real), LATENT, 1, 1))
+        on_fake = self.criterion(self.critic(fake.detach()).view(-1), zeros)
+        on_fake.backward()
+        self.for_critic.step()
+        self.generator.zero_grad()
+        loss = self.criterion(self.critic(fake).view(-1), ones)
+        loss.backward()
+        self.for_generator.step()
+        on_real.item(), on_fake.item(), loss.item()  # it prints them at each update
+
+    def batches(self, pictures: Pictures) -> Iterator[Tensor]:
+        """Endless, in a new order each epoch."""
+        loader = DataLoader(Shown(pictures), batch_size=BATCH, shuffle=True, num_workers=WORKERS)
+        while True:
+            yield from loader
+
+    def sample(self, count: int) -> Iterator[Tensor]:
+        """Pictures in [0, 1], in training mode as the example draws them."""
+        for start in range(0, count, BATCH):
+            noise = torch.randn(min(BATCH, count - start), LATENT, 1, 1)
+            with torch.no_grad():
+                yield (self.generator(noise) + 1) / 2
+
+
+def train_example(pictures: Pictures, args: argparse.Namespace, seed: int) -> tuple[Any, int]:
+    """(what draws pictures, how many were learned from) after the time is up."""
+    torch.manual_seed(seed)
+    example = Example(args.size, pictures.channels)
+    batches = example.batches(pictures)
+    example.update(next(batches))  # the workers have started
+    began, seen = time.monotonic(), 0
+    while time.monotonic() - began < 60 * args.minutes:
+        real = next(batches)
+        example.update(real)
+        seen += len(real)
+    return example.sample, seen
+
+
+def train_ours(
+    pictures: Pictures, held_out: Pictures, args: argparse.Namespace, seed: int, folder: Path
+) -> tuple[Any, int]:
+    """As above, by the shared trainer."""
+    seed_everything(seed)
+    config = replace(dcgan.PRESETS[args.preset], data=args.data, size=args.size)
+    settings = TrainerConfig(
+        **dcgan.TRAINERS[args.preset], hours=args.minutes / 60, seed=seed,
+        evaluate_every=args.evaluate_every, checkpoint_minutes=None,
+    )  # fmt: skip
+    task = dcgan.DCGAN(config, pictures, held_out, seed)
+    run = Run.create(folder, "dcgan", f"seed-{seed}", to_json(config), unit="updates")
+    outcome = Trainer(settings, task, run).fit()
+    task.close()
+    file = "best.safetensors" if args.best else "last.safetensors"
+    dreamer = dcgan.load(run.path / file)
+    return (lambda count: dreamer.stream(count, seed)), outcome.progress * config.batch_size
+
+
+def one(args: argparse.Namespace) -> None:
+    """One training in a process of its own; its features into a file."""
+    who, seed = args.one.split(":")
+    torch.set_flush_denormal(who == "ours")  # ours sets it, the example does not
+    pictures, held_out = pictures_of(args.data, args.size, args.frames, 0, say=lambda text: None)
+    features = Features(create("mobilenet_v2", weights=args.weights), size=EXTRACTOR_PX)
+    with tempfile.TemporaryDirectory() as folder:
+        if who == "ours":
+            draw, seen = train_ours(pictures, held_out, args, int(seed), Path(folder))
+        else:
+            draw, seen = train_example(pictures, args, int(seed))
+        found = torch.cat([features(part) for part in draw(args.samples)])
+    np.savez(args.out, features=found.numpy(), seen=seen)
+
+
+def compare(args: argparse.Namespace) -> dict[str, Any]:
+    """All trainings in turn, then their figures."""
+    pictures, held_out = pictures_of(args.data, args.size, args.frames, 0, say=print)
+    features = Features(create("mobilenet_v2", weights=args.weights), size=EXTRACTOR_PX)
+    scorer = Scorer(features.of(held_out, args.samples))
+    floor = scorer.score(features.of(pictures, args.samples))
+    print(f"real pictures against each other: {json.dumps(floor)}", flush=True)
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(args.seeds):
+            for who in ("ours", "example"):
+                out = Path(folder) / f"{who}-{seed}.npz"
+                command = [sys.executable, __file__, *sys.argv[1:], "--one", f"{who}:{seed}"]
+                subprocess.run([*command, "--out", str(out)], check=True)
+                with np.load(out) as file:
+                    figures = scorer.score(torch.from_numpy(file["features"]))
+                    rows.append({"who": who, "seed": seed, "seen": int(file["seen"]), **figures})
+                print(json.dumps(rows[-1]), flush=True)
+    fid = {who: [r["fid"] for r in rows if r["who"] == who] for who in ("ours", "example")}
+    ratio = mean(fid["ours"]) / mean(fid["example"])
+    print(f"fid {mean(fid['ours']):.1f} against {mean(fid['example']):.1f}: {ratio:.3f} times")
+    return {"floor": floor, "rows": rows, "ratio": ratio}
+
+
+def speed(args: argparse.Namespace) -> dict[str, Any]:
+    """Pictures a second at equal architecture, in turn."""
+    pictures, held_out = pictures_of(args.data, args.size, args.frames, 0, say=lambda text: None)
+    example = Example(args.size, pictures.channels)
+    batches = example.batches(pictures)
+    config = replace(dcgan.PRESETS["dcgan2015"], data=args.data, size=args.size, batch_size=BATCH)
+    seconds: dict[str, list[float]] = {"ours": [], "example": []}
+
+    class Timed(dcgan.DCGAN):
+        """Lets the example run between two blocks of its own."""
+
+        began = 0.0
+
+        def step(self, trainer: Trainer) -> dict[str, Any]:
+            if self.progress % args.block == 0:
+                now = time.perf_counter()
+                if self.progress:
+                    seconds["ours"].append(now - self.began)
+                torch.set_flush_denormal(False)
+                for _ in range(args.block):
+                    example.update(next(batches))
+                torch.set_flush_denormal(True)
+                seconds["example"].append(time.perf_counter() - now)
+                self.began = time.perf_counter()
+            return super().step(trainer)
+
+    torch.set_flush_denormal(True)
+    task = Timed(config, pictures, held_out)
+    settings = TrainerConfig(steps=args.block * args.blocks + 1, checkpoint_minutes=None)
+    with tempfile.TemporaryDirectory() as folder:
+        Trainer(settings, task, Run.create(Path(folder), "dcgan", "speed", {})).fit()
+    task.close()
+    rates = {who: args.block * BATCH / median(found[1:]) for who, found in seconds.items()}
+    print(f"pictures a second: ours {rates['ours']:.1f}, example {rates['example']:.1f}: "
+          f"{rates['ours'] / rates['example']:.2f} times")  # fmt: skip
+    return {"rates": rates, "seconds": seconds}
+
+
+def main() -> int:
+    """See the module's top."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--data", required=True, metavar="SPEC", help="as of `train dcgan`")
+    add("--size", type=int, default=64, choices=(32, 64), help="of the pictures (default 64)")
+    add("--weights", type=Path, required=True, help="ImageNet weights of MobileNetV2")
+    add("--frames", type=int, default=4000, help="of each game (default 4000)")
+    add("--preset", default="modern", help="of ours (default modern)")
+    add("--minutes", type=float, default=20.0, help="of each training (default 20)")
+    add("--seeds", type=int, default=3, help="how many (default 3)")
+    add("--samples", type=int, default=10_000, help="pictures drawn by each (default 10000)")
+    add("--evaluate-every", type=int, help="ours, updates (default: only at the end)")
+    add("--best", action="store_true", help="ours: the weights that its evaluations chose")
+    add("--speed", action="store_true", help="compare pictures a second instead")
+    add("--block", type=int, default=10, help="updates of a block of --speed (default 10)")
+    add("--blocks", type=int, default=12, help="of --speed (default 12)")
+    add("--one", help=argparse.SUPPRESS)
+    add("--out", type=Path, help=argparse.SUPPRESS)
+    add("--json", type=Path, metavar="OUT", help="write the figures there")
+    args = parser.parse_args()
+    if args.one:
+        one(args)
+        return 0
+    found = speed(args) if args.speed else compare(args)
+    about = {"machine": f"{device_name()}, {os.cpu_count()} cores", "data": args.data}
+    if args.json:
+        write_json(args.json, {**about, **found})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
