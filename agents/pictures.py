@@ -101,7 +101,7 @@ def save(path: Path, parts: Sequence[Pictures]) -> None:
         arrays[f"pixels_{i}"] = part.read(torch.arange(len(part))).numpy()
         arrays[f"labels_{i}"] = part.labels.numpy()
     with atomic_path(path) as aside:
-        np.savez_compressed(aside, **arrays)
+        np.savez_compressed(aside, allow_pickle=False, **arrays)
 
 
 def read(path: Path) -> list[Pictures]:

@@ -5,12 +5,20 @@ All work on batches: memory (B, L, D) in, int64 (B, S) out, padded with `end` af
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from generators.caption_nets import Decoder, State
+from generators.caption_nets import State
+
+
+class Speaker(Protocol):
+    """What says one word after another; see `caption_nets`."""
+
+    def start(self, memory: Tensor) -> State: ...
+
+    def step(self, state: State, word: Tensor) -> tuple[Tensor, Tensor, State]: ...
 
 
 class Said(NamedTuple):
@@ -26,7 +34,7 @@ class Said(NamedTuple):
 
 
 def say(
-    decoder: Decoder,
+    decoder: Speaker,
     memory: Tensor,
     begin: int,
     end: int,
@@ -62,7 +70,7 @@ def say(
 
 @torch.no_grad()
 def search(
-    decoder: Decoder,
+    decoder: Speaker,
     memory: Tensor,
     begin: int,
     end: int,

@@ -6,7 +6,6 @@ argument, the generator that ships. The file carries all that is needed in its m
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -14,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from generators.gan_nets import Generator
+from playground import exports
 from playground.errors import UserError, listed, nearest
-from playground.run import Run, atomic_path
 
 KEY, FORMAT = "playground_dreamer", 1  # of the metadata
 ZOO = Path(__file__).with_name("zoo")
@@ -186,14 +183,9 @@ class Dreamer:
             norm.momentum = momentum
 
     def save(self, path: Path) -> None:
-        """Write fp16 weights (biases and statistics stay fp32) and all that `load` needs."""
-        tensors = {
-            k: (v.half() if v.dim() > 1 else v).detach().cpu().contiguous()
-            for k, v in self.network.state_dict().items()
-        }
+        """Write fp16 weights and all that `load` needs."""
         about = {"format": FORMAT, "plan": asdict(self.plan), "card": self.card}
-        with atomic_path(Path(path)) as aside:
-            save_file(tensors, aside, {KEY: json.dumps(about)})
+        exports.write(path, self.network, KEY, about, half=True)
 
 
 def draw(
@@ -219,59 +211,12 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
     return torch.where(sine.abs() < 1e-4, plain, arc)
 
 
-def weights_file(source: str | Path) -> Path:
-    """The file of a zoo's name, a run (its best weights) or the file itself; UserError for none."""
-    text = str(source)
-    if text.startswith("zoo:"):
-        names = {file.stem: file for file in sorted(ZOO.glob("*.safetensors"))}
-        name = text.removeprefix("zoo:")
-        if name not in names:
-            raise UserError(f"The zoo has no generator '{name}'.{nearest(name, names)}")
-        return names[name]
-    path = Path(source)
-    if path.is_dir():
-        run = Run.open(path)
-        if run.task != "dcgan":
-            raise UserError(f"{path} is a run of {run.task}, not of dcgan.")
-        for name in ("best.safetensors", "last.safetensors"):
-            if (path / name).exists():
-                return path / name
-        raise UserError(f"The run {path} holds no generator yet.")
-    if not path.exists():
-        raise UserError(f"There is no file or run {path}.")
-    return path
-
-
 def load(source: str | Path = SHIPPED) -> Dreamer:
     """The generator of a run (its best), of a file, or of the zoo. UserError for what is none."""
-    path = weights_file(source)
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-        if KEY not in metadata:
-            raise UserError(f"{path} holds no generator of this playground.")
-        about = json.loads(metadata[KEY])
-        card = dict(about["card"])
-        if about["format"] != FORMAT:
-            raise UserError(f"{path} has the format {about['format']}: update the playground.")
-        plan = Plan(**{**about["plan"], "classes": tuple(map(str, about["plan"]["classes"]))})
-        with torch.device("meta"):  # allocates nothing, whatever sizes are named
-            wanted = {k: tuple(v.shape) for k, v in plan.build().state_dict().items()}
-        if found != wanted:
-            key = min(key for key in found | wanted if found.get(key) != wanted.get(key))
-            raise UserError(f"{path} is damaged: its {key} does not fit the network that it names.")
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a readable safetensors file ({error}).") from error
-    except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} is damaged: its metadata name no network ({reason}).") from error
-    if not all(tensor.isfinite().all() for tensor in tensors.values()):
-        raise UserError(f"{path} is damaged: some of its weights are no finite numbers.")
-    with torch.random.fork_rng(devices=[]):
-        network = plan.build()
-    network.load_state_dict(
-        {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
-    )
-    return Dreamer(network.eval(), plan, card)
+    path = exports.find(source, "dcgan", "generator", ZOO)
+    network, about = exports.read(path, KEY, FORMAT, "generator", lambda a: _plan(a).build())
+    return Dreamer(network, _plan(about), about["card"])
+
+
+def _plan(about: dict[str, Any]) -> Plan:
+    return Plan(**{**about["plan"], "classes": tuple(map(str, about["plan"]["classes"]))})

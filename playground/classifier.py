@@ -9,7 +9,6 @@ resized, the centre kept.
 """
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +16,15 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from playground import exports
 from playground.augment import Augment
 from playground.backbone import Backbone, create
 from playground.data import Pictures
 from playground.errors import UserError, listed
 from playground.inputs import fitted
-from playground.run import Run, atomic_path
+from playground.run import Run
 
 KEY, FORMAT = "playground_classifier", 1  # of the metadata
 BATCH = 128  # pictures looked at together; more are slower on a CPU, whose cache they leave
@@ -81,11 +80,8 @@ class Classifier:
 
     def save(self, path: Path) -> None:
         """Write weights and all that `load` needs; the keys are the backbone's own."""
-        tensors = {k: v.detach().cpu().contiguous() for k, v in self.network.state_dict().items()}
         about = {"format": FORMAT, "design": vars(self.design), "card": self.card}
-        with atomic_path(path) as aside:
-            # One entry: safetensors writes several in an order of its own each time.
-            save_file(tensors, aside, {KEY: json.dumps(about)})
+        exports.write(path, self.network, KEY, about, half=False)
 
 
 class Ensemble:
@@ -213,16 +209,7 @@ def load(source: str | Path, *more: str | Path) -> Classifier | Ensemble:
 
 def weights_file(path: Path) -> Path:
     """The file itself, or a run's newest weights; UserError where there is none."""
-    if path.is_dir():
-        run = Run.open(path)
-        if run.task != "classify":
-            raise UserError(f"{path} is a run of {run.task}, not of classify.")
-        path = path / "last.safetensors"
-        if not path.exists():
-            raise UserError(f"The run {run.path} holds no classifier yet (no {path.name}).")
-    if not path.exists():
-        raise UserError(f"There is no file or run {path}.")
-    return path
+    return exports.find(path, "classify", "classifier", files=(exports.LAST,))
 
 
 def is_classifier(source: str) -> bool:
@@ -238,34 +225,11 @@ def is_classifier(source: str) -> bool:
 
 
 def _load(source: Path) -> Classifier:
-    """A strange file is held against the network that it names before any tensor is read."""
-    path = weights_file(source)
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-        if KEY not in metadata:
-            raise UserError(f"{path} holds no classifier of this playground.")
-        about = json.loads(metadata[KEY])
-        if about["format"] != FORMAT:
-            raise UserError(f"{path} has the format {about['format']}: update the playground.")
-        design, card = _design(about["design"]), dict(about["card"])
-        with torch.device("meta"):  # allocates nothing, whatever sizes are named
-            wanted = {k: tuple(v.shape) for k, v in design.build().state_dict().items()}
-        if found != wanted:
-            key = min(key for key in found | wanted if found.get(key) != wanted.get(key))
-            raise UserError(f"{path} is damaged: its {key} does not fit the network that it names.")
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a readable safetensors file ({error}).") from error
-    except (KeyError, TypeError, ValueError, RecursionError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} is damaged: its metadata name no network ({reason}).") from error
-    if not all(tensor.isfinite().all() for tensor in tensors.values()):
-        raise UserError(f"{path} is damaged: some of its weights are no finite numbers.")
-    network = design.build()
-    network.load_state_dict(tensors)
-    return Classifier(network.eval(), design, card)
+    network, about = exports.read(
+        weights_file(source), KEY, FORMAT, "classifier",
+        lambda about: _design(about["design"]).build(),
+    )  # fmt: skip
+    return Classifier(network, _design(about["design"]), about["card"])
 
 
 def _design(values: dict[str, Any]) -> Design:

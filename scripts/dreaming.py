@@ -30,11 +30,16 @@ def run_dream(args: argparse.Namespace) -> None:
         raise UserError(f"--seconds lies above 0 and up to {LONGEST_S}, not {args.seconds:g}.")
     if not 0 <= args.seed < 2**63:
         raise UserError(f"--seed is a whole number from 0 to below 2^63, not {args.seed}.")
+    if args.window and not window.available():
+        raise UserError("--window needs a display; leave it out: sheets and --walk FILE need none.")
     dreamer = load(args.source)
     out = Run.open(args.source).gallery if Path(args.source).is_dir() else OUT
     sheet = args.out or out / f"dreams-{args.seed}.png"
     if args.label is None and dreamer.classes and args.out is None:
-        write_image(out / f"classes-{args.seed}.png", dreams.class_sheet(dreamer, args.seed, args.truncation))
+        write_image(
+            out / f"classes-{args.seed}.png",
+            dreams.class_sheet(dreamer, args.seed, args.truncation),
+        )
         print(out / f"classes-{args.seed}.png")
     write_image(sheet, dreams.sheet(dreamer, args.count, args.seed, args.label, args.truncation))
     print(sheet)
@@ -47,9 +52,7 @@ def run_dream(args: argparse.Namespace) -> None:
         stops = max(2, round(args.seconds / SECONDS_A_STOP))
         steps = max(1, round(args.seconds * FPS / stops))
         with VideoWriter(args.walk, FPS) as film:
-            for frame in dreams.walk(
-                dreamer, steps, stops, args.seed, args.label, args.truncation
-            ):
+            for frame in dreams.walk(dreamer, steps, stops, args.seed, args.label, args.truncation):
                 film.write(frame)
         print(args.walk)
     if args.window or (window.available() and not args.walk):

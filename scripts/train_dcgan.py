@@ -11,7 +11,7 @@ from agents import pictures as game_pictures
 from generators import dcgan
 from generators.dcgan import DCGAN, DCGANConfig
 from generators.gan_scores import LEAST
-from playground import data
+from playground import data, ranks
 from playground.data import Pictures, to_stderr
 from playground.frames import Frame
 from playground.media import VideoWriter, read_image
@@ -41,7 +41,8 @@ def _build(args: argparse.Namespace, config: DCGANConfig, settings: TrainerConfi
     if games and args.resume:
         learned, held_out = game_pictures.read(Path(args.resume) / KEPT)
     else:
-        learned, held_out = pictures_of(config.data, config.size, args.frames, settings.seed)
+        say = to_stderr if ranks.rank() == 0 else lambda text: None  # once, not once a process
+        learned, held_out = pictures_of(config.data, config.size, args.frames, settings.seed, say)
     task = DCGAN(config, learned, held_out, settings.seed)
     if games:
         task.keep = lambda run: game_pictures.save(run / KEPT, [learned, held_out])

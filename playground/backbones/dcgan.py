@@ -17,11 +17,13 @@ weights begin at He's variance, as their size is normalised away.
 """
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from playground.backbone import Backbone, he_initialise, one_of, scaled
 from playground.errors import UserError
+from playground.weights import of_channels
 
 SLOPE = 0.2  # of the leaky ReLUs
 STD = 0.02  # of the first weights
@@ -73,3 +75,16 @@ class DCGAN(Backbone):
         else:
             normal_initialise(self)
         self._finish()
+
+    def translate(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The first layer's singular vector for other channels, as long as keeps what it gives."""
+        layer = "conv1.parametrizations.weight."
+        names = [layer + name for name in ("original", "0._u", "0._v")]
+        if self.in_channels != 3 and all(name in found for name in names):
+            weight, u, v = (found[name].float() for name in names)
+            if weight.dim() == 4 and weight.shape[1] == 3:
+                other = of_channels(weight, self.in_channels).flatten(1)
+                towards = F.normalize(u @ other, dim=0)
+                scale = (u @ weight.flatten(1) @ v) / (u @ other @ towards)
+                found = {**found, names[2]: scale * towards}
+        return found

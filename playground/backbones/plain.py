@@ -90,6 +90,7 @@ class DeepConv(Backbone):
     ) -> None:
         super().__init__(in_channels, num_classes)
         one_of("norm", norm, None, "batch")
+        drop = Dropout(dropout)
         a, b, c, hidden = (scaled(base, width) for base in (16, 32, 64, 50))
         paddings = {"conv2_2": 2}  # 14x14 becomes 16x16, which two more pools can halve
         for name, layer in sections(((a, a), (b, b), (c, c)), in_channels, norm, False, paddings):
@@ -97,7 +98,7 @@ class DeepConv(Backbone):
         if num_classes:
             self.classifier = nn.Sequential(
                 nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16 * c, hidden), nn.ReLU(),
-                Dropout(dropout), nn.Linear(hidden, num_classes), Dropout(dropout),
+                drop, nn.Linear(hidden, num_classes), drop,
             )  # fmt: skip
         he_initialise(self)
         self._finish()

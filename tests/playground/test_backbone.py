@@ -41,10 +41,13 @@ KINDS: list[Kind] = [
     ("mobilenet_v2", {}),
     ("mobilenet_v2", {"width": 0.5, "stem": "small"}),
     ("arcade", {}),
+    ("dcgan", {}),
+    ("dcgan", {"width": 0.5, "depth": 3, "norm": "spectral"}),
+    ("dcgan", {"width": 0.25, "depth": 5, "norm": None}),
 ]
 CLASSES = 5
 # One of each make: the others are longer, of the same modules.
-TRACED = [KINDS[i] for i in (0, 5, 7, 8, 11, 14, 17, 20)]
+TRACED = [KINDS[i] for i in (0, 5, 7, 8, 11, 14, 17, 20, 21)]
 
 
 @functools.cache
@@ -136,8 +139,8 @@ def test_layouts_copies_and_pickles_agree(net: Backbone) -> None:
             again = pickle.loads(pickle.dumps(net))
             assert torch.equal(again.classify(x), plain)
             assert list(again.state_dict()) == list(net.state_dict())
-        next(twin.parameters()).zero_()
-    assert next(net.parameters()).abs().sum() > 0  # a copy shares nothing
+        next(twin.parameters()).fill_(7)
+    assert (next(net.parameters()) != 7).all()  # a copy shares nothing
 
 
 def compiled_agrees(index: int) -> None:
@@ -351,6 +354,10 @@ def test_a_failed_load_changes_nothing(tmp_path: Path, wrong: torch.Tensor) -> N
         ("resnet18", {"stem": "tiny"}, "'tiny'"),
         ("mobilenet_v2", {"width": 0}, "above 0"),
         ("mobilenet_v2", {"stem": "tiny"}, "'tiny'"),
+        ("dcgan", {"width": 0}, "above 0"),
+        ("dcgan", {"depth": 0}, "whole number from 1 to 8, not 0"),
+        ("dcgan", {"depth": 2.5}, "whole number from 1 to 8, not 2.5"),
+        ("dcgan", {"norm": "layer"}, "none or 'batch' or 'spectral' here, not 'layer'"),
     ],
 )
 def test_bad_requests(name: str, options: dict[str, Any], sentence: str) -> None:
