@@ -1,0 +1,307 @@
+"""A trained captioner: pictures or clips in, sentences out; its file.
+
+`load(source)` takes a run directory, an exported .safetensors file or "zoo:NAME"; without an
+argument, the game captioner that ships. The file carries all that is needed in its metadata: the
+plan, the vocabulary, and the encoder's weights, unless these are published ones that never changed:
+then it names them.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from generators.caption_nets import DECODERS, LENGTH, Decoder, State
+from generators.decoding import Said, Speaker, say, search
+from generators.words import BEGIN, END, PAD, UNKNOWN, Vocabulary
+from playground import exports
+from playground.backbone import Backbone, create, to_unit
+from playground.errors import UserError, nearest
+from playground.media import to_pixels
+
+KEY, FORMAT = "playground_captioner", 1  # of the metadata
+ZOO = Path(__file__).with_name("zoo")
+SHIPPED = "zoo:commentator"
+BATCH = 16  # pictures captioned together
+WAVES = 6  # frequencies of the places' coordinates
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a captioner is made of; all of it is plain JSON."""
+
+    backbone: str
+    layer: str  # whose map is described
+    grid: tuple[int, int] | None  # rows and columns to which the map is averaged; None: as it is
+    size: tuple[int, int]  # height and width at which pictures are read
+    frames: int  # of a clip; 1 for pictures
+    decoder: str
+    hidden: int
+    dropout: float
+    registers: tuple[str, ...]  # ways of speaking, each with a word of its own to begin with
+    published: str | None  # the encoder's weights by name, where they never changed
+
+    def encoder(self, weights: str | Path | None = None) -> Encoder:
+        """With those weights, or at random."""
+        return Encoder(
+            create(self.backbone, 3, weights=weights), self.layer, self.grid, self.frames
+        )
+
+    def make_decoder(self, features: int, words: int) -> Decoder:
+        """At its first weights."""
+        kind = DECODERS[self.decoder]
+        return kind(features, words, self.hidden, self.dropout)
+
+
+class Encoder(nn.Module):
+    """Pictures or clips as memory: a map's places, what changed there, and where they are.
+
+    Float (B, 3, H, W) or (B, T, 3, H, W) in [0, 1] -> (B, L, `features`), L rows times columns. Of
+    a clip, the last frame's map and its difference to the first one's.
+    """
+
+    def __init__(
+        self, backbone: Backbone, layer: str, grid: tuple[int, int] | None, frames: int
+    ) -> None:
+        super().__init__()
+        if layer not in backbone.channels:
+            raise UserError(f"No layer '{layer}' here.{nearest(layer, backbone.channels)}")
+        self.backbone, self.layer, self.grid, self.frames = backbone, layer, grid, frames
+        self.features = backbone.channels[layer] * (2 if frames > 1 else 1) + 4 * WAVES
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() == 5 and x.shape[1] == 1:
+            x = x[:, 0]
+        if (x.dim() == 5) != (self.frames > 1):
+            raise ValueError(f"{tuple(x.shape)} is no batch of clips of {self.frames} frame(s)")
+        if x.dim() == 5:
+            x = torch.stack([x[:, 0], x[:, -1]], 1)
+        maps = self.backbone.features(x.flatten(0, -4), [self.layer])[self.layer]
+        if self.grid is not None:
+            maps = F.adaptive_avg_pool2d(maps, self.grid)
+        if x.dim() == 5:
+            first, last = maps.unflatten(0, x.shape[:2]).unbind(1)
+            maps = torch.cat([last, last - first], 1)
+        places = waves(*maps.shape[2:]).to(maps)
+        return torch.cat([maps.flatten(2).mT, places.expand(len(maps), -1, -1)], 2)
+
+    def grid_of(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the places in pictures of (height, width) pixels."""
+        if self.grid is not None:
+            return self.grid
+        with torch.device("meta"):
+            ghost = copy.deepcopy(self.backbone).to("meta")
+            maps = ghost.features(torch.empty(1, 3, height, width), [self.layer])
+        return maps[self.layer].shape[2], maps[self.layer].shape[3]
+
+
+def waves(rows: int, columns: int) -> Tensor:
+    """(rows * columns, 4 * WAVES): sines and cosines of each place's coordinates in [0, 1]."""
+    y, x = torch.meshgrid(
+        (torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns, indexing="ij"
+    )
+    turns = torch.stack([x, y], -1).view(-1, 2, 1) * math.pi * 2.0 ** torch.arange(WAVES)
+    return torch.cat([turns.sin(), turns.cos()], 2).flatten(1)
+
+
+class Caption(NamedTuple):
+    """What was said of one picture."""
+
+    text: str
+    score: float  # mean log probability of a word, or as `decoding.search` has it
+    words: list[str]
+    attention: np.ndarray  # (words, rows, columns), each word's sums to 1
+
+
+class Parts(nn.Module):
+    """Encoder and decoder; a published encoder's weights are not part of the state."""
+
+    def __init__(self, plan: Plan, encoder: Encoder, words: int) -> None:
+        super().__init__()
+        self.decoder = plan.make_decoder(encoder.features, words)
+        self._own = plan.published is None
+        self.put(encoder)
+
+    def put(self, encoder: Encoder) -> None:
+        """Use this one."""
+        if self._own:
+            self.encoder = encoder
+        else:
+            object.__setattr__(self, "encoder", encoder)  # no child: neither saved nor moved
+
+
+class Captioner:
+    """Encoder, decoder and vocabulary. `card` is what its file says of its training."""
+
+    def __init__(
+        self, parts: Parts, vocabulary: Vocabulary, plan: Plan, card: dict[str, Any]
+    ) -> None:
+        self.parts, self.vocabulary, self.plan, self.card = parts, vocabulary, plan, card
+
+    def caption(self, images: Any, register: str | None = None, beam: int = 3) -> list[str]:
+        """A sentence for each picture or clip; see `look` for what is taken."""
+        return [found.text for found in self.look(images, register, beam)]
+
+    def look(self, images: Any, register: str | None = None, beam: int = 3) -> list[Caption]:
+        """Captions with where each word looked.
+
+        Args:
+            images: for a captioner of pictures: a uint8 array (H, W, 3), a list of them, or floats
+                (N, 3, H, W) in [0, 1]; for one of clips: uint8 arrays (T, H, W, 3), a list of them,
+                or floats (N, T, 3, H, W). Any size.
+            register: way of speaking, one of `plan.registers` (default: the first).
+            beam: width of the search; 1 takes the likeliest word each time.
+        """
+        found: list[Caption] = []
+        pictures = self.fitted(images)
+        for part in pictures.split(BATCH):
+            found += self._say(part, register, beam)
+        return found
+
+    @torch.inference_mode()
+    def _say(self, pictures: Tensor, register: str | None, beam: int) -> list[Caption]:
+        device = next(self.parts.decoder.parameters()).device
+        memory = self.parts.encoder(pictures.to(device))
+        speaker = Masked(self.parts.decoder, never(self.plan, self.vocabulary))
+        said = decode(speaker, memory, begin_of(self.plan, self.vocabulary, register), beam)
+        grid = self.parts.encoder.grid_of(*pictures.shape[-2:])
+        captions = []
+        texts = self.vocabulary.decode(said.words)
+        for row, text in enumerate(texts):
+            words = self.vocabulary.tokens(said.words[row].tolist())
+            looked = said.attention[row, : len(words)].float().cpu().numpy()
+            captions.append(
+                Caption(text, float(said.scores[row]), words, looked.reshape(-1, *grid))
+            )
+        return captions
+
+    def fitted(self, images: Any) -> Tensor:
+        """What `look` takes as floats (N, [T,] 3, H, W) at the plan's size."""
+        clips = self.plan.frames > 1
+        if isinstance(images, Tensor) or (
+            isinstance(images, np.ndarray) and images.dtype != np.uint8
+        ):
+            x = torch.as_tensor(images).float()
+            x = x[None] if x.dim() == (4 if clips else 3) else x
+        else:
+            single = isinstance(images, np.ndarray) and images.ndim == (4 if clips else 3)
+            several: Sequence[Any] = [images] if single else list(images)
+            if clips:
+                stacks = [np.stack([to_pixels(frame) for frame in clip]) for clip in several]
+                x = torch.stack([_unit(self._chosen(stack)) for stack in stacks])
+            else:
+                x = torch.cat([_unit(to_pixels(picture)[None]) for picture in several])
+        if x.dim() != (5 if clips else 4):
+            what = "clips (N, T, 3, H, W)" if clips else "pictures (N, 3, H, W)"
+            raise UserError(f"This captioner takes {what}, not {tuple(x.shape)}.")
+        flat = x.flatten(0, -4)
+        if flat.shape[2:] != self.plan.size:
+            flat = F.interpolate(
+                flat, self.plan.size, mode="bilinear", antialias=True, align_corners=False
+            )
+        return flat.unflatten(0, x.shape[:-3])
+
+    def _chosen(self, stack: np.ndarray) -> np.ndarray:
+        """As many frames of a clip as the plan has, evenly spread; a single one stands still."""
+        places = np.linspace(0, len(stack) - 1, self.plan.frames).round().astype(int)
+        return stack[places]
+
+    def save(self, path: Path) -> None:
+        """Write fp16 weights and all that `load` needs."""
+        about = {
+            "format": FORMAT, "plan": asdict(self.plan), "card": self.card,
+            "vocabulary": self.vocabulary.to_json(),
+        }  # fmt: skip
+        exports.write(path, self.parts, KEY, about, half=True)
+
+
+def _unit(pixels: np.ndarray) -> Tensor:
+    """uint8 (N, H, W, 3) -> float (N, 3, H, W)."""
+    return to_unit(torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2))
+
+
+def begin_of(plan: Plan, vocabulary: Vocabulary, register: str | None) -> int:
+    """The word that a caption of this register begins with."""
+    if not plan.registers:
+        if register is not None:
+            raise UserError("This captioner knows one way of speaking only.")
+        return BEGIN
+    register = register or plan.registers[0]
+    if register not in plan.registers:
+        known = " or ".join(plan.registers)
+        raise UserError(f"It speaks as {known}, not '{register}'.")
+    return vocabulary.index[word_of(register)]
+
+
+def word_of(register: str) -> str:
+    """The vocabulary's word for a register; no text has it, for "<" is a word of its own."""
+    return f"<{register}>"
+
+
+def never(plan: Plan, vocabulary: Vocabulary) -> list[int]:
+    """Numbers of words that no caption says."""
+    return [PAD, BEGIN, UNKNOWN, *(vocabulary.index[word_of(name)] for name in plan.registers)]
+
+
+def decode(speaker: Speaker, memory: Tensor, begin: int, beam: int, length: int = LENGTH) -> Said:
+    """The likeliest captions, of fewer than `length` words; see `decoding`."""
+    if beam < 1:
+        raise UserError(f"A beam is at least 1 wide, not {beam}.")
+    if beam == 1:
+        return say(speaker, memory, begin, END, length - 1)
+    return search(speaker, memory, begin, END, length - 1, beam)
+
+
+class Masked:
+    """A decoder that never says some words."""
+
+    def __init__(self, decoder: Speaker, never: Sequence[int]) -> None:
+        self._decoder, self._never = decoder, list(never)
+
+    def start(self, memory: Tensor) -> State:
+        return self._decoder.start(memory)
+
+    def step(self, state: State, word: Tensor) -> tuple[Tensor, Tensor, State]:
+        logits, attention, state = self._decoder.step(state, word)
+        logits = logits.clone()
+        logits[:, self._never] = -torch.inf
+        return logits, attention, state
+
+
+def load(source: str | Path = SHIPPED, encoder: str | Path | None = None) -> Captioner:
+    """The captioner of a run (its best), of a file, or of the zoo.
+
+    encoder: weights for one that names published ones, instead of fetching these. UserError for
+    what is no captioner.
+    """
+    path = exports.find(source, "caption", "captioner", ZOO)
+
+    def build(about: dict[str, Any]) -> Parts:
+        plan = _plan(about)
+        words = Vocabulary.from_json(about["vocabulary"], path)
+        return Parts(plan, plan.encoder(), len(words))
+
+    parts, about = exports.read(path, KEY, FORMAT, "captioner", build)
+    plan = _plan(about)
+    if plan.published is not None:
+        parts.put(plan.encoder(encoder or plan.published).eval())
+    words = Vocabulary.from_json(about["vocabulary"], path)
+    return Captioner(parts, words, plan, about["card"])
+
+
+def _plan(about: dict[str, Any]) -> Plan:
+    """From JSON; KeyError, TypeError or ValueError for what is none."""
+    values = dict(about["plan"])
+    height, width = (int(side) for side in values["size"])
+    grid = values["grid"] and tuple(int(side) for side in values["grid"])
+    sides = {"size": (height, width), "grid": grid}
+    return Plan(**{**values, **sides, "registers": tuple(map(str, values["registers"]))})

@@ -1,0 +1,146 @@
+"""The captioner: what it takes, memory and places, registers, its file."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from generators import captioner
+from generators.captioner import Captioner, Parts, Plan, load, waves, word_of
+from generators.words import BEGIN, END, Vocabulary
+from playground.errors import UserError
+
+WORDS = ["<describe>", "<comment>", "a", "ball", "the", "paddle", ".", "moves"]
+PLAN = Plan(
+    backbone="nature", layer="relu2", grid=(3, 4), size=(40, 48), frames=2, decoder="transformer",
+    hidden=8, dropout=0.0, registers=("describe", "comment"), published=None,
+)  # fmt: skip
+
+
+def made(plan=PLAN, seed=0):
+    torch.manual_seed(seed)
+    words = Vocabulary(WORDS)
+    parts = Parts(plan, plan.encoder(), len(words)).eval()
+    for parameter in parts.parameters():
+        parameter.data = (2 * parameter.data).half().float()  # captions differ; as files have them
+    parts.decoder.bias.data[END] = -3  # and are not empty
+    return Captioner(parts, words, plan, {"updates": 3})
+
+
+def clips(count=3, frames=2, height=40, width=48):
+    return np.random.default_rng(0).integers(0, 256, (count, frames, height, width, 3), np.uint8)
+
+
+def test_a_clip_is_its_last_map_what_changed_and_where():
+    encoder = PLAN.encoder().eval()
+    x = torch.rand(2, 2, 3, 40, 48)
+    memory = encoder(x)
+    assert memory.shape == (2, 12, encoder.features) and encoder.features == 2 * 64 + 24
+    still = encoder(torch.stack([x[:, 1], x[:, 1]], 1))
+    assert torch.equal(still[..., :64], memory[..., :64])
+    assert not still[..., 64:128].any() and memory[..., 64:128].any()
+    assert torch.equal(memory[0, :, 128:], waves(3, 4))
+    assert encoder.grid_of(40, 48) == (3, 4)
+    assert replace(PLAN, grid=None).encoder().grid_of(84, 84) == (9, 9)
+
+
+def test_pictures_are_not_clips():
+    plan = replace(PLAN, frames=1, grid=None, size=(84, 84))
+    one = made(plan)
+    picture = clips()[0, 0]
+    (found,) = one.look(picture)
+    assert found.attention.shape == (len(found.words), 9, 9)
+    assert np.allclose(found.attention.sum((1, 2)), 1, atol=1e-5)
+    with pytest.raises(UserError, match="pictures"):
+        one.caption(torch.rand(1, 2, 3, 84, 84))
+    with pytest.raises(UserError, match="clips"):
+        made().caption(torch.rand(3, 84, 84))
+
+
+def test_every_place_is_told_apart():
+    places = waves(26, 20)
+    assert places.shape == (520, 24) and len(torch.unique(places, dim=0)) == 520
+
+
+def test_forms_of_the_same_clip_give_the_same_caption():
+    one, array = made(), clips()
+    floats = torch.from_numpy(array).permute(0, 1, 4, 2, 3).float() / 255
+    wanted = one.caption(array[0]) + one.caption(array[1]) + one.caption(array[2])
+    assert one.caption(list(array)) == one.caption(floats) == wanted
+    assert one.caption(array[0][[0, 0, 1, 1]]) == wanted[:1]  # as many frames as the plan has
+
+
+def test_registers_begin_with_words_of_their_own():
+    one = made()
+    assert word_of("comment") == "<comment>"
+    begins = [captioner.begin_of(PLAN, one.vocabulary, r) for r in (None, "describe", "comment")]
+    assert begins[0] == begins[1] != begins[2]
+    said = [one.caption(clips(), register) for register in ("describe", "comment")]
+    assert said[0] != said[1]
+    with pytest.raises(UserError, match="describe or comment"):
+        one.caption(clips(), "shout")
+    plain = replace(PLAN, registers=())
+    assert captioner.begin_of(plain, one.vocabulary, None) == BEGIN
+    with pytest.raises(UserError, match="one way"):
+        captioner.begin_of(plain, one.vocabulary, "comment")
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_no_caption_has_what_is_no_word(beam):
+    one = made()
+    found = one.caption(clips(8), beam=beam)
+    assert all(found) and not any("<" in text for text in found)
+
+
+def test_a_file_holds_all(tmp_path):
+    one, file = made(), tmp_path / "c.safetensors"
+    one.save(file)
+    other = load(file)
+    assert other.plan == PLAN and other.card == {"updates": 3}
+    assert other.vocabulary.words == one.vocabulary.words
+    assert other.caption(clips()) == one.caption(clips())
+
+
+def test_a_published_encoder_stays_out_of_the_file(tmp_path):
+    weights = tmp_path / "nature.safetensors"
+    encoder = PLAN.encoder().eval()
+    save_file(encoder.backbone.state_dict(), weights)
+    plan = replace(PLAN, published="imagenet")
+    words = Vocabulary(WORDS)
+    parts = Parts(plan, encoder, len(words)).eval()
+    parts.half().float()  # as the file has them
+    one = Captioner(parts, words, plan, {})
+    one.save(tmp_path / "c.safetensors")
+    with safe_open(tmp_path / "c.safetensors", "pt") as file:
+        assert all(key.startswith("decoder.") for key in file.keys())  # noqa: SIM118
+    other = load(tmp_path / "c.safetensors", encoder=weights)
+    assert other.caption(clips()) == one.caption(clips())
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"format": 2}, "update"),
+        ({"vocabulary": "[]"}, "vocabulary"),
+        ({"plan": {}}, "damaged"),
+        ({"card": None}, "damaged"),
+    ],
+)
+def test_damaged_files_are_one_sentence(tmp_path, change, part):
+    file = tmp_path / "c.safetensors"
+    made().save(file)
+    with safe_open(file, "pt") as opened:
+        about = json.loads(opened.metadata()[captioner.KEY])
+    save_file(load_file(file), file, {captioner.KEY: json.dumps(about | change)})
+    with pytest.raises(UserError, match=part):
+        load(file)
+
+
+def test_sources_that_are_none(tmp_path):
+    for source, part in (("zoo:nobody", "no captioner"), (tmp_path / "none", "no file")):
+        with pytest.raises(UserError, match=part):
+            load(source)
