@@ -1,9 +1,8 @@
 """A trained captioner: pictures or clips in, sentences out; its file.
 
-`load(source)` takes a run directory, an exported .safetensors file or "zoo:NAME"; without an
-argument, the game captioner that ships. The file carries all that is needed in its metadata: the
-plan, the vocabulary, and the encoder's weights, unless these are published ones that never changed:
-then it names them.
+`load(source)` takes a run directory, an exported .safetensors file or "zoo:NAME". The file carries
+all that is needed: the plan, the vocabulary, and the encoder's weights, unless these are published
+ones that never changed: then it names them.
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ from playground.media import to_pixels
 
 KEY, FORMAT = "playground_captioner", 1  # of the metadata
 ZOO = Path(__file__).with_name("zoo")
-SHIPPED = "zoo:commentator"
 BATCH = 16  # pictures captioned together
 WAVES = 6  # frequencies of the places' coordinates
 
@@ -277,7 +275,7 @@ class Masked:
         return logits, attention, state
 
 
-def load(source: str | Path = SHIPPED, encoder: str | Path | None = None) -> Captioner:
+def load(source: str | Path, encoder: str | Path | None = None) -> Captioner:
     """The captioner of a run (its best), of a file, or of the zoo.
 
     encoder: weights for one that names published ones, instead of fetching these. UserError for

@@ -1,7 +1,7 @@
 """A trained generator: `sample` dreams, `walk` through them; its file.
 
-`load(source)` takes a run directory, an exported .safetensors file or "zoo:NAME"; without an
-argument, the generator that ships. The file carries all that is needed in its metadata.
+`load(source)` takes a run directory, an exported .safetensors file or "zoo:NAME". The file carries
+all that is needed in its metadata.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from playground.errors import UserError, listed, nearest
 
 KEY, FORMAT = "playground_dreamer", 1  # of the metadata
 ZOO = Path(__file__).with_name("zoo")
-SHIPPED = "zoo:dreams"
 BATCH = 64  # pictures drawn together
 
 
@@ -211,7 +210,7 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
     return torch.where(sine.abs() < 1e-4, plain, arc)
 
 
-def load(source: str | Path = SHIPPED) -> Dreamer:
+def load(source: str | Path) -> Dreamer:
     """The generator of a run (its best), of a file, or of the zoo. UserError for what is none."""
     path = exports.find(source, "dcgan", "generator", ZOO)
     network, about = exports.read(path, KEY, FORMAT, "generator", lambda a: _plan(a).build())

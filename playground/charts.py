@@ -1,12 +1,14 @@
 """Charts as inline SVG for the gallery's page: curves over steps, and bars.
 
 Colours and letters come from the page's style: class `line` for what comes first, `second` around
-what comes second. Everything drawn is also told in words, for those who do not see it.
+what comes second, and where there are more the classes `colour-0` to `colour-7`. Everything drawn
+is also told in words, for those who do not see it.
 """
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,33 @@ DOTS = 40  # up to so many points are marked
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 420, 220, 52, 12, 12, 28
 ROW, FIGURES = 18, 96  # a bar's height, the room right of it
 LETTER, NAMES = 6, 190  # a letter's width, about; the room left of bars at most
+COLOURS = 8  # of the page's style
+REACH = 0.5  # a level so far out of the curves' range, in parts of it, is still drawn
+
+Scale = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve among several: at least one point (x, y), and (low, high) at each if it has a band.
+
+    `colour` counts from 0; what is `dashed` is somebody else's.
+    """
+
+    name: str
+    points: Points
+    band: Sequence[tuple[float, float]] = ()
+    colour: int = 0
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Level:
+    """A value to compare with, the same everywhere."""
+
+    name: str
+    value: float
+    colour: int = 0
 
 
 def curves(lines: Mapping[str, Points], unit: str) -> str:
@@ -27,24 +56,8 @@ def curves(lines: Mapping[str, Points], unit: str) -> str:
     arrays = {key: np.array(points, float).T for key, points in lines.items()}
     xs, ys = np.concatenate(list(arrays.values()), axis=1)
     x_range, y_range = (xs.min(), xs.max()), (ys.min(), ys.max())
-
-    def at_x(value: Any) -> Any:
-        return LEFT + (value - x_range[0]) / (x_range[1] - x_range[0]) * (WIDTH - LEFT - RIGHT)
-
-    def at_y(value: Any) -> Any:
-        share = (value - y_range[0]) / (y_range[1] - y_range[0])
-        return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
-
-    axes = "".join(
-        f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at_y(y):.1f}" '
-        f'y2="{at_y(y):.1f}"/><text x="{LEFT - 6}" y="{at_y(y) + 4:.1f}" '
-        f'text-anchor="end">{short(y)}</text>'
-        for y in ticks(*y_range)
-    )
-    axes += "".join(
-        f'<text x="{at_x(x):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{short(x)}</text>'
-        for x in ticks(*x_range)
-    )
+    at_x, at_y = _scales(x_range, y_range, HEIGHT - BOTTOM)
+    axes = _y_axis(y_range, at_y) + _x_axis(x_range, at_x, HEIGHT - 8)
     # The second curve is drawn first: it lies behind.
     shapes = [_curve(x, y, at_x, at_y) for x, y in arrays.values()]
     drawn = "".join(f'<g class="second">{shape}</g>' for shape in shapes[1:]) + shapes[0]
@@ -52,7 +65,119 @@ def curves(lines: Mapping[str, Points], unit: str) -> str:
     return _figure(_keys(list(lines)) + f" over {_text(unit)}", label, HEIGHT, axes + drawn)
 
 
-def _curve(xs: np.ndarray, ys: np.ndarray, at_x: Any, at_y: Any) -> str:
+def plot(
+    title: str,
+    lines: Sequence[Line],
+    unit: str,
+    levels: Sequence[Level] = (),
+    also: tuple[str, float] | None = None,
+) -> str:
+    """Any number of curves over x in that unit, with a legend: a figure.
+
+    A level far above or below the curves is told in the legend alone. `also` is a second unit of x
+    and how many of it one of the first is; its figures stand below the first's.
+    """
+    xs, ys = np.concatenate([np.array(line.points, float) for line in lines]).T
+    seen = [ys, *(np.array(line.band, float).ravel() for line in lines)]
+    low, high = np.concatenate(seen).min(), np.concatenate(seen).max()
+    reach = REACH * (high - low)
+    drawn_levels = [level for level in levels if low - reach <= level.value <= high + reach]
+    values = [low, high, *(level.value for level in drawn_levels)]
+    x_range, y_range = _wide(xs.min(), xs.max()), _wide(min(values), max(values))
+    bottom = HEIGHT - BOTTOM
+    at_x, at_y = _scales(x_range, y_range, bottom)
+    drawn = _y_axis(y_range, at_y) + _x_axis(x_range, at_x, HEIGHT - 8)
+    height, over = HEIGHT, unit
+    if also:
+        height, over = HEIGHT + 16, f"{unit}, below in {also[0]}"
+        drawn += _x_axis(x_range, at_x, HEIGHT + 8, also[1])
+    for level in drawn_levels:
+        y = f"{at_y(level.value):.1f}"
+        drawn += f'<line class="level colour-{level.colour % COLOURS}" x1="{LEFT}" '
+        drawn += f'x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>'
+    # The first is drawn last: it lies in front.
+    drawn += "".join(_shape(line, at_x, at_y) for line in reversed(lines))
+    told = [f"{line.name}: {_told(*np.array(line.points, float).T)}" for line in lines]
+    legend = [_key(line.name, line.colour, "- - " if line.dashed else "") for line in lines]
+    for level in levels:
+        where = "" if level in drawn_levels else ", above" if level.value > high else ", below"
+        text = f"{level.name} {short(level.value)}{where}"
+        told.append(text)
+        legend.append(_key(text, level.colour, "" if where else "· · "))
+    heading = f"<b>{_text(title)}</b> over {_text(over)}<br>" + ", ".join(legend)
+    return _figure(heading, f"{title} over {unit}: {'; '.join(told)}", height, drawn)
+
+
+def _key(name: str, colour: int, mark: str) -> str:
+    return f'<b class="colour-{colour % COLOURS}">{mark}{_text(name)}</b>'
+
+
+def _shape(line: Line, at_x: Scale, at_y: Scale) -> str:
+    """A curve of `plot`: its band, its line, and its points where they are few."""
+    x, y = np.array(line.points, float).T
+    drawn = ""
+    if line.band:
+        low, high = np.array(line.band, float).T
+        edge = _joined(at_x(np.concatenate([x, x[::-1]])), at_y(np.concatenate([high, low[::-1]])))
+        drawn += f'<polygon class="band" points="{edge}"/>'
+    drawn += f'<polyline class="line" points="{_joined(at_x(x), at_y(y))}"/>'
+    if len(x) <= DOTS:
+        drawn += _dots(at_x(x), at_y(y))
+    kind = " dashed" if line.dashed else ""
+    return f'<g class="colour-{line.colour % COLOURS}{kind}">{drawn}</g>'
+
+
+def _wide(low: float, high: float) -> tuple[float, float]:
+    """A range that a scale can be made of."""
+    if high > low:
+        return low, high
+    margin = 0.05 * abs(low) or 1.0
+    return low - margin, high + margin
+
+
+def _scales(
+    x_range: tuple[float, float], y_range: tuple[float, float], bottom: float
+) -> tuple[Scale, Scale]:
+    """From values to places in the figure."""
+
+    def at_x(value: Any) -> Any:
+        return LEFT + (value - x_range[0]) / (x_range[1] - x_range[0]) * (WIDTH - LEFT - RIGHT)
+
+    def at_y(value: Any) -> Any:
+        return bottom - (value - y_range[0]) / (y_range[1] - y_range[0]) * (bottom - TOP)
+
+    return at_x, at_y
+
+
+def _y_axis(y_range: tuple[float, float], at_y: Scale) -> str:
+    return "".join(
+        f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at_y(y):.1f}" '
+        f'y2="{at_y(y):.1f}"/><text x="{LEFT - 6}" y="{at_y(y) + 4:.1f}" '
+        f'text-anchor="end">{short(y)}</text>'
+        for y in ticks(*y_range)
+    )
+
+
+def _x_axis(x_range: tuple[float, float], at_x: Scale, y: float, factor: float = 1) -> str:
+    """Figures below the curves, each `factor` times what the scale has there."""
+    return "".join(
+        f'<text x="{at_x(x):.1f}" y="{y}" text-anchor="middle">{short(x * factor)}</text>'
+        for x in ticks(*x_range)
+    )
+
+
+def _joined(xs: np.ndarray, ys: np.ndarray) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, ys, strict=True))
+
+
+def _dots(xs: np.ndarray, ys: np.ndarray) -> str:
+    return "".join(
+        f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>'
+        for x, y in zip(xs, ys, strict=True)
+    )
+
+
+def _curve(xs: np.ndarray, ys: np.ndarray, at_x: Scale, at_y: Scale) -> str:
     """A line of means, and where points were merged the range behind it."""
     order = np.argsort(xs, kind="stable")
     stretches = np.array_split(order, min(len(order), POINTS))
@@ -61,18 +186,12 @@ def _curve(xs: np.ndarray, ys: np.ndarray, at_x: Any, at_y: Any) -> str:
         np.array([of(ys[part]) for part in stretches]) for of in (np.min, np.mean, np.max)
     )
 
-    def line(x: np.ndarray, y: np.ndarray) -> str:
-        return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(at_x(x), at_y(y), strict=True))
-
-    shape = f'<polyline class="line" points="{line(x, mean)}"/>'
+    shape = f'<polyline class="line" points="{_joined(at_x(x), at_y(mean))}"/>'
     if len(xs) > POINTS:
-        band = line(np.concatenate([x, x[::-1]]), np.concatenate([high, low[::-1]]))
-        return f'<polygon class="band" points="{band}"/>{shape}'
+        edge = _joined(at_x(np.concatenate([x, x[::-1]])), at_y(np.concatenate([high, low[::-1]])))
+        return f'<polygon class="band" points="{edge}"/>{shape}'
     if len(xs) <= DOTS:
-        shape += "".join(
-            f'<circle class="dot" cx="{at_x(a):.1f}" cy="{at_y(b):.1f}" r="2.5"/>'
-            for a, b in zip(x, mean, strict=True)
-        )
+        shape += _dots(at_x(x), at_y(mean))
     return shape
 
 

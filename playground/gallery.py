@@ -95,20 +95,39 @@ def write_page(
     from a run's `videos/`, pictures from its `gallery/`. `commands` are shown at the top, to copy.
     UserError when a run is none, or the page cannot be written.
     """
-    out = Path(out)
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"The page is written as .html, not {out.name!r}.")
+    out = _checked(out)
     opened = [Run.open(path) for path in runs]
     room = [PAGE_BYTES]
     sections = "\n".join(_section(run, i, out, room) for i, run in enumerate(opened))
     links = [f'<a href="#run-{i}">{_text(run.name)}</a>' for i, run in enumerate(opened)]
     contents = f'<nav aria-label="Runs">{" ".join(links)}</nav>' if len(links) > 1 else ""
+    write_html(out, title, sections, contents, commands)
+
+
+def write_html(
+    out: Path | str,
+    title: str,
+    sections: str,
+    contents: str = "",
+    commands: Sequence[str] = (),
+) -> None:
+    """Write HTML sections as a page in the gallery's style to `out` (.html), aside and renamed.
+
+    `contents` is HTML too, above the sections. UserError when the page cannot be written.
+    """
+    out = _checked(out)
     shell = f"<pre><code>{_text(chr(10).join(commands))}</code></pre>" if commands else ""
     page = PAGE.format(
         title=_text(title), style=STYLE, contents=contents, commands=shell, sections=sections
     )
     with atomic_path(out) as aside:
         aside.write_text(page, encoding="utf-8")
+
+
+def _checked(out: Path | str) -> Path:
+    if Path(out).suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"The page is written as .html, not {Path(out).name!r}.")
+    return Path(out)
 
 
 def _section(run: Run, number: int, out: Path, room: list[int]) -> str:
@@ -320,9 +339,11 @@ def _text(value: Any) -> str:
 
 STYLE = """
 :root{color-scheme:light dark;--page:#fbfaf8;--card:#fff;--ink:#1d1f24;--soft:#5c626e;
---rule:#dedbd5;--line:#b4560c;--other:#2f6690}
+--rule:#dedbd5;--line:#b4560c;--other:#2f6690;--c2:#35762f;--c3:#8e4585;--c4:#7d6200;--c5:#b03052;
+--c6:#2b747b;--c7:#5c626e}
 @media(prefers-color-scheme:dark){:root{--page:#141519;--card:#1d1f25;--ink:#e6e7ea;--soft:#a2a8b4;
---rule:#343842;--line:#f09a4a;--other:#7fb2d9}}
+--rule:#343842;--line:#f09a4a;--other:#7fb2d9;--c2:#86c67c;--c3:#d59acb;--c4:#d9bd4a;--c5:#f08aa6;
+--c6:#7cc7cf;--c7:#a2a8b4}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:1180px;padding:1.5rem 1rem 4rem;background:var(--page);
 color:var(--ink);font:16px/1.5 system-ui,sans-serif}
@@ -353,6 +374,19 @@ svg text{fill:var(--soft);font:11px system-ui,sans-serif}
 .second .band,.second .dot{fill:var(--other)}
 .first{fill:var(--line)}
 .other{fill:var(--other)}
+.colour-0{color:var(--line)}
+.colour-1{color:var(--other)}
+.colour-2{color:var(--c2)}
+.colour-3{color:var(--c3)}
+.colour-4{color:var(--c4)}
+.colour-5{color:var(--c5)}
+.colour-6{color:var(--c6)}
+.colour-7{color:var(--c7)}
+[class^=colour] .line{stroke:currentColor}
+[class^=colour] .band,[class^=colour] .dot{fill:currentColor}
+[class^=colour].dashed .line{stroke-width:1.4;stroke-dasharray:5 3}
+[class^=colour].dashed .dot{opacity:.5}
+.level{stroke:currentColor;stroke-width:1.4;stroke-dasharray:1.5 4}
 figcaption .first{color:var(--line)}
 figcaption .other{color:var(--other)}
 pre{background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:.75rem;

@@ -1,6 +1,7 @@
 """Picture and film files, and drawing on pictures. imageio-ffmpeg and Pillow live here, lazily.
 
 Pixels are (H, W, 3) uint8 RGB arrays throughout; `to_pixels` makes them from tensors in [0, 1].
+Alone `write_image` takes uint16 too, for .png: Pillow has no colours of 16 bits.
 
 Films keep every frame, the speed and the colours:
 - .mp4 is H.264, yuv420p, BT.709 in matrix and tags, so that no player guesses another matrix from
@@ -16,8 +17,10 @@ import functools
 import io
 import math
 import os
+import struct
 import subprocess
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -41,15 +44,17 @@ PICTURES[".jpeg"] = PICTURES[".jpg"]
 FILMS = (".mp4", ".gif")
 PANEL, INK, ROW, CHOSEN = (20, 21, 26), (222, 224, 230), (58, 74, 104), (190, 104, 22)
 MAX_PIXELS = 2**26  # of a picture that is read; a small file can claim to hold billions
+ROWS_AT_ONCE = 64  # of a picture of 16 bits, while it is encoded
 SMALL_PX = 400  # mp4 films of pictures lower than this are doubled, for the sake of the colours
 
 
-def to_pixels(picture: Any) -> np.ndarray:
-    """Any single picture as (H, W, 3) uint8.
+def to_pixels(picture: Any, bits: int = 8) -> np.ndarray:
+    """Any single picture as (H, W, 3) uint8, or uint16 for 16 `bits`.
 
     Takes tensors and arrays: uint8, or float in [0, 1] (clipped); (H, W), (H, W, 1), (H, W, 3), or
     channels first. Where both readings fit, floats are read channels first, uint8 channels last.
     """
+    dtype: Any = {8: np.uint8, 16: np.uint16}[bits]
     if hasattr(picture, "detach"):  # a tensor
         picture = picture.detach().cpu()
         picture = (picture.float() if picture.is_floating_point() else picture).numpy()
@@ -65,7 +70,9 @@ def to_pixels(picture: Any) -> np.ndarray:
     elif not last:
         raise ValueError(f"a picture has 1 or 3 channels, first or last: {array.shape}")
     if is_float:
-        array = (np.nan_to_num(array).clip(0, 1) * 255).round().astype(np.uint8)
+        array = (np.nan_to_num(array).clip(0, 1) * np.iinfo(dtype).max).round().astype(dtype)
+    elif bits == 16:
+        array = array.astype(dtype) * 257  # 255 becomes 65535
     return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))
 
 
@@ -141,22 +148,59 @@ def _to_rgb(picture: Any) -> Any:
     return picture.convert("RGB")
 
 
-def encode_image(pixels: np.ndarray, suffix: str = ".png") -> bytes:
-    """(H, W, 3) uint8 as the bytes of a .png or .jpg file; UserError for another suffix."""
-    from PIL import Image
-
-    options = PICTURES.get(suffix.lower())
-    if options is None:
+def check_suffix(path: Path, bits: int = 8) -> None:
+    """UserError unless a picture of so many bits can be written under this name."""
+    suffix = path.suffix.lower()
+    if suffix not in PICTURES:
         raise UserError(
             f"Pictures are written as .png or .jpg, not {suffix or 'without a suffix'}."
         )
+    if bits == 16 and suffix != ".png":
+        raise UserError(f"Pictures of 16 bits are written as .png, not {suffix}.")
+
+
+def encode_image(pixels: np.ndarray, suffix: str = ".png") -> bytes:
+    """(H, W, 3) uint8 as the bytes of a .png or .jpg, uint16 of a .png; UserError otherwise."""
+    from PIL import Image
+
+    check_suffix(Path(f"_{suffix}"), 8 * pixels.itemsize)
+    if pixels.dtype == np.uint16:
+        return _encode_deep(pixels)
+    options = PICTURES[suffix.lower()]
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, **options)
     return file.getvalue()
 
 
+def _encode_deep(pixels: np.ndarray) -> bytes:
+    """(H, W, 3) uint16 as a PNG of 16 bits a channel (W3C, "Portable Network Graphics", 2003)."""
+    height, width, _ = pixels.shape
+    parts = [b"\x89PNG\r\n\x1a\n"]
+
+    def chunk(name: bytes, data: bytes) -> None:
+        parts.append(struct.pack(">I", len(data)) + name + data)
+        parts.append(struct.pack(">I", zlib.crc32(name + data)))
+
+    chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))  # RGB, not interlaced
+    packer = zlib.compressobj()
+    for first in range(0, height, ROWS_AT_ONCE):
+        rows = pixels[first : first + ROWS_AT_ONCE].astype(">u2")
+        rows_bytes = rows.view(np.uint8).reshape(len(rows), 6 * width)
+        filtered = np.ones((len(rows), 1 + 6 * width), np.uint8)  # a row begins with its filter: 1,
+        filtered[:, 1:7] = rows_bytes[:, :6]  # "Sub": less the same byte of the pixel to the left
+        filtered[:, 7:] = rows_bytes[:, 6:] - rows_bytes[:, :-6]
+        if data := packer.compress(filtered.tobytes()):
+            chunk(b"IDAT", data)
+    chunk(b"IDAT", packer.flush())
+    chunk(b"IEND", b"")
+    return b"".join(parts)
+
+
 def write_image(path: Path | str, pixels: np.ndarray) -> None:
-    """Write (H, W, 3) uint8 as .png or .jpg, aside and renamed; UserError where that fails."""
+    """Write (H, W, 3) uint8 as .png or .jpg, or uint16 as .png, aside and renamed.
+
+    UserError where that fails.
+    """
     path = Path(path)
     data = encode_image(pixels, path.suffix)
     with atomic_path(path) as aside:

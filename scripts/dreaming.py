@@ -9,7 +9,7 @@ from pathlib import Path
 from agents import pictures as game_pictures
 from generators import dreams
 from generators.dcgan import features_to_score
-from generators.dreamer import SHIPPED, Dreamer, load
+from generators.dreamer import Dreamer, load
 from playground import data, window
 from playground.data import Pictures
 from playground.errors import UserError
@@ -91,8 +91,7 @@ def _real(args: argparse.Namespace, dreamer: Dreamer) -> Pictures:
 def add_dream(verb: argparse.ArgumentParser) -> None:
     """The flags of the verb."""
     add = verb.add_argument
-    text = "a run, a generator's file, or zoo:NAME (default: the one that ships)"
-    add("source", nargs="?", default=SHIPPED, metavar="SOURCE", help=text)
+    add("source", metavar="SOURCE", help="a run of train dcgan, or a generator's file")
     add("--out", type=Path, metavar="FILE", help="of the sheet, .png (default: in the run's "
         "gallery, or recordings/)")  # fmt: skip
     add("--count", type=int, default=64, help="dreams on the sheet (default 64)")

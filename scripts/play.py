@@ -30,6 +30,8 @@ from agents.atari import PROTOCOLS
 from playground import gallery
 from playground.errors import UserError
 from scripts.dreaming import add_dream, run_dream
+from scripts.painting import add_paint, run_paint
+from scripts.reporting import add_report, run_report
 from scripts.scoring import counted, dumps, run_evaluate
 from scripts.train_classify import CLASSIFY
 from scripts.train_dcgan import DREAMS
@@ -46,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         words.insert(0, "watch")
     try:
         args = _parser().parse_args(words)
+        args.words = words
         args.run(args)
         sys.stdout.flush()
     except UserError as error:
@@ -189,6 +192,10 @@ def _parser() -> argparse.ArgumentParser:
     scoring.set_defaults(of_games={name: scoring.get_default(name) for name in of_games})
 
     add_dream(verb("dream", run_dream, "Dream pictures with a trained generator."))
+
+    add_paint(verb("paint", run_paint, "Paint a photo in the style of paintings."))
+
+    add_report(verb("report", run_report, "What DQN runs reached: curves, scores, intervals."))
 
     page = verb("gallery", run_gallery, "One self-contained HTML page of runs.")
     add = page.add_argument

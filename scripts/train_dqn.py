@@ -10,12 +10,16 @@ from agents.atari import resolve
 from playground.errors import UserError
 from playground.run import Run
 from playground.trainer import TrainerConfig
-from scripts import following, training
+from scripts import following, sweeping, training
 from scripts.training import PLAY, Door, quoted
 
 
 def run_train_dqn(args: argparse.Namespace) -> None:
-    """Train with our engine, or with Stable-Baselines3's."""
+    """Train with our engine, or with Stable-Baselines3's; or many, one after another."""
+    if sweeping.is_sweep(args):
+        door = replace(DQN, preset="sb3") if args.engine == "sb3" else DQN
+        sweeping.run_sweep(args, door, args.words[2:])
+        return
     if args.refill and not args.resume:
         raise UserError("--refill goes with --resume RUN.")
     if args.resume and "sb3" in (args.engine, Run.open(args.resume).settings.get("engine")):
@@ -60,6 +64,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "acting before it learns")  # fmt: skip
     add("--engine", choices=("ours", "sb3"),
         help="sb3 trains Stable-Baselines3's own DQN (default ours)")  # fmt: skip
+    sweeping.add_sweep(parser)
 
 
 def _commands(run: Run) -> list[tuple[str, str]]:

@@ -101,6 +101,30 @@ def test_pictures_come_back(tmp_path):
     assert not leftovers(tmp_path)
 
 
+def test_pictures_of_16_bits(tmp_path):
+    """Read back to the last bit by a library that has nothing in common with the writer."""
+    cv2 = pytest.importorskip("cv2")
+    rng = np.random.default_rng(0)
+    for height, width in ((1, 1), (130, 7), (64, 50)):
+        pixels = rng.integers(0, 2**16, (height, width, 3)).astype(np.uint16)
+        write_image(tmp_path / "a.png", pixels)
+        found = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED)
+        assert found.dtype == np.uint16 and np.array_equal(found[..., ::-1], pixels)
+        with Image.open(tmp_path / "a.png") as picture:
+            picture.load()  # checksums and all
+        assert np.abs(read_image(tmp_path / "a.png").astype(int) - (pixels >> 8)).max() <= 1
+    with pytest.raises(UserError, match="16 bits are written as"):
+        write_image(tmp_path / "a.jpg", pixels)
+    assert os.listdir(tmp_path) == ["a.png"]
+
+
+def test_to_pixels_of_16_bits():
+    unit = torch.tensor([[[0.0, 0.5, 1.0, 2.0]]]).expand(3, -1, -1)
+    assert to_pixels(unit, 16)[0, :, 0].tolist() == [0, 32768, 65535, 65535]
+    whole = to_pixels(np.array([[[0, 1, 255]]], np.uint8), 16)
+    assert whole.dtype == np.uint16 and whole.tolist() == [[[0, 257, 65535]]]
+
+
 def test_transparency_stands_on_white_and_cameras_are_turned_upright(tmp_path):
     Image.fromarray(np.array([[[10, 20, 30, 255], [10, 20, 30, 0]]], np.uint8)).save(
         tmp_path / "a.png"

@@ -1,0 +1,140 @@
+"""True captions for training and judging: clips of play with everything that is true of them.
+
+A clip is `FRAMES` screens, `SPACING` emulator frames apart, a quarter of a second in all, seen from
+its last. The spacing is odd because consoles draw by turns: four frames that are five apart show
+all phases of what is drawn every second or every fourth frame.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from agents import ram as ram_facts
+from agents.agent import Agent
+from agents.arcade import EPISODE_STEPS, EPSILONS, HOLD_STEPS, zoo_agents
+from agents.atari import episode_seed
+from agents.commentary.facts import moment, statements
+from agents.commentary.games import TABLES
+from agents.commentary.table import Moment, Truth
+from agents.screen import Screen
+from playground.errors import UserError
+from playground.frames import Box
+
+FRAMES = 4
+SPACING = 5  # emulator frames
+PLAYERS = 4  # emulators of a game; every second is the zoo's agent's, if there is one
+APART = 12  # agent steps (4 emulator frames each) from one clip to the next, on average
+
+
+@dataclass(frozen=True)
+class Example:
+    """One clip and what is true of it.
+
+    Attributes:
+        frames: (T, H, 160, 3) uint8, oldest first.
+        truth: of the whole clip, told from its last frame.
+        moments: of each frame; `still()` makes the last one an example of its own.
+    """
+
+    frames: np.ndarray
+    truth: Truth
+    moments: tuple[Moment, ...]
+
+    @property
+    def game(self) -> str:
+        """Short name."""
+        return self.truth.game
+
+    def still(self) -> Example:
+        """The last frame alone, with what is true of a single frame."""
+        last = self.moments[-1:]
+        return Example(self.frames[-1:], statements(TABLES[self.game], last), last)
+
+    def boxes(self, name: str) -> tuple[Box, ...]:
+        """Where the last frame has the objects that `speech.mentions` calls so; hidden ones too."""
+        return tuple(box for box in self.moments[-1].boxes if box.name == name)
+
+
+def examples(
+    game: str,
+    seed: int,
+    frames: int = FRAMES,
+    spacing: int = SPACING,
+    agents: dict[str, Agent] | None = None,
+) -> Iterator[Example]:
+    """Endless clips of a game, from emulators in turn: at random, and by the zoo at several ε.
+
+    Never across the beginning of an episode, and never at a frame where a figure has just changed:
+    several games write it to memory one frame before they draw it. Reproducible from the seed.
+    agents: game -> agent; by default the zoo's. UserError for a game without a table.
+    """
+    if game not in TABLES:
+        raise UserError(f"No captions are known for {game}; choose from {', '.join(TABLES)}.")
+    agent = (zoo_agents() if agents is None else agents).get(game)
+    players = [
+        _play(
+            game,
+            episode_seed(seed, 0, number),
+            agent if number % 2 else None,
+            EPSILONS[number // 2 % len(EPSILONS)],
+            frames,
+            spacing,
+        )
+        for number in range(PLAYERS)
+    ]
+    while True:
+        for player in players:
+            yield next(player)
+
+
+def _play(
+    game: str, seed: int, agent: Agent | None, epsilon: float, frames: int, spacing: int
+) -> Iterator[Example]:
+    """Clips of one emulator."""
+    rng = np.random.default_rng([seed, 0xCA97])
+    screen = Screen(game, "machado", seed)
+    table = TABLES[game]
+    length = (frames - 1) * spacing + 1
+    past: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=length + 1)
+    while True:
+        obs = screen.reset()
+        past.clear()
+        hold = rng.choice(HOLD_STEPS)
+        likes = 0.7 * rng.dirichlet(np.full(screen.num_actions, 0.5)) + 0.3 / screen.num_actions
+        action, left = 0, 0
+        wait = int(rng.integers(2 * APART))
+        for _ in range(EPISODE_STEPS):
+            if left == 0:
+                action = int(rng.choice(screen.num_actions, p=likes))
+                left = int(rng.geometric(1 / hold))
+            left -= 1
+            if agent is not None and rng.random() >= epsilon:
+                action, left = int(agent.q_values(obs[None])[0].argmax()), 0
+            obs, _, terminated, truncated, _ = screen.step(action)
+            shots = list(zip(screen.frames_of_last_step, screen.rams_of_last_step, strict=True))
+            stop = int(rng.integers(len(shots)))  # any of the four frames may be a clip's last
+            past.extend(shots[: stop + 1])
+            if wait <= 0 and len(past) > length and _steady(game, past, spacing):
+                wait = int(rng.integers(2 * APART))
+                clip = [past[i] for i in range(1, length + 1, spacing)]
+                moments = tuple(moment(table, ram, pixels) for pixels, ram in clip)
+                pixels = np.stack([pixels for pixels, _ in clip])
+                yield Example(pixels, statements(table, moments, spacing), moments)
+            past.extend(shots[stop + 1 :])
+            wait -= 1
+            if terminated or truncated:
+                break
+
+
+def _steady(game: str, past: Sequence[tuple[np.ndarray, np.ndarray]], spacing: int) -> bool:
+    """Whether no figure changed at one of the clip's frames; the clip begins at past[1]."""
+    names = {figure.fact for figure in TABLES[game].figures if figure.events}
+    for i in range(1, len(past), spacing):
+        before, after = (ram_facts.facts(game, past[j][1]) for j in (i - 1, i))
+        if any(before[name] != after[name] for name in names):
+            return False
+    return True

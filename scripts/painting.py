@@ -1,0 +1,212 @@
+"""`paint`: a photo in the style of paintings, by optimisation; shown while it becomes."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shutil
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from generators import style
+from generators.style import Painting, StyleConfig
+from generators.style_easel import fitting, resized, scales
+from playground import window
+from playground.config import add_arguments, apply_arguments, to_json
+from playground.frames import Frame
+from playground.media import VideoWriter, check_suffix, read_image, to_pixels, write_image
+from playground.run import Run
+from playground.window import Window
+
+OUT = Path("recordings")  # for what nobody named
+FILM_FPS, FILM_SECONDS, FILM_STILL_SECONDS = 30, 10, 1.5
+FILM_PX = 1080  # longer side of a film, at most
+WINDOW_PX = 720  # and of the window's pictures
+PREVIEW_PX = 1600  # of a preview file's
+PREVIEW_SECONDS = 5.0  # between two of its pictures
+TRAINING = ("device", "threads", "precision")  # of the trainer's settings, those that painting has
+
+
+def run_paint(args: argparse.Namespace) -> None:
+    """Paint, and write the picture; what is done so far where the user ends it."""
+    config = apply_arguments(style.PRESETS[args.preset], args)
+    given = {name: getattr(args, name) for name in TRAINING if getattr(args, name) is not None}
+    files, weights = zip(*map(_weighted, args.style), strict=True)
+    out = args.out or OUT / f"{Path(args.content).stem}-{'-'.join(f.stem for f in files)}.png"
+    check_suffix(out, args.bits)
+    content = read_image(args.content)  # before the weights, which may have to be fetched
+    height, width = content.shape[:2]
+    size = fitting(height, width, config.size or max(height, width))
+    run = None
+    if args.runs:
+        run = Run.create(
+            args.runs, "paint", None, to_json(config), label=out.stem, unit="iterations"
+        )
+    with ExitStack() as stack:
+        views = _views(args, config, size, out, stack)
+        painted = style.paint(
+            content, list(files), args.mask, weights, config, replace(style.TRAINER, **given),
+            run, lambda task: all([view(task) is not False for view in views]), _Progress(),
+        )  # fmt: skip
+        write_image(out, to_pixels(painted.picture, args.bits))
+        for view in views:
+            view.finish(painted)
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in painted.figures.items())
+    print(f"{painted.reason.capitalize()} after {painted.iterations} iterations with "
+          f"{painted.backbone}: {figures}.")  # fmt: skip
+    print(out)
+
+
+def _weighted(text: str) -> tuple[Path, float]:
+    """FILE or FILE:WEIGHT."""
+    name, _, number = text.rpartition(":")
+    if name and not Path(text).exists():
+        try:
+            return Path(name), float(number)
+        except ValueError:
+            pass  # a name with a colon, such as C:\\photo.jpg
+    return Path(text), 1.0
+
+
+# ---------------------------------------------------------------- what shows the painting
+
+
+class _Preview:
+    """A picture file that is renewed while the painting becomes."""
+
+    def __init__(self, path: Path, keep: bool) -> None:
+        check_suffix(path)
+        self.path, self.keep, self._due = path, keep, 0.0
+
+    def __call__(self, painting: Painting) -> None:
+        if time.monotonic() >= self._due:
+            write_image(self.path, painting.frame(PREVIEW_PX).pixels)
+            if not self._due:
+                print(f"Preview  {self.path}", flush=True)
+            self._due = time.monotonic() + PREVIEW_SECONDS
+
+    def finish(self, painted: style.Painted) -> None:
+        """It has served, unless it was asked for by name."""
+        if self.keep:
+            write_image(self.path, to_pixels(painted.picture))
+        else:
+            self.path.unlink(missing_ok=True)
+
+
+class _Film:
+    """The picture's becoming as a film, its pictures at equal distances of time or iterations."""
+
+    def __init__(self, film: VideoWriter, size: tuple[int, int], config: StyleConfig) -> None:
+        self.film, self.seconds = film, config.seconds
+        self.longer = min(FILM_PX, max(size))
+        self.size = fitting(*size, self.longer)
+        wanted = FILM_FPS * FILM_SECONDS
+        steps = range(len(scales(*size, None, config.coarsest)))
+        total = sum(config.iterations * config.shrink**step for step in steps)
+        self.every = config.seconds / wanted if config.seconds else math.ceil(total / wanted)
+        self._due = 0.0
+
+    def __call__(self, painting: Painting) -> None:
+        now = time.monotonic() if self.seconds else painting.progress
+        if now >= self._due:
+            self.film.write(self._frame(painting.shown()))
+            self._due = now + self.every
+
+    def finish(self, painted: style.Painted) -> None:
+        """The finished picture for a while."""
+        for _ in range(round(FILM_STILL_SECONDS * FILM_FPS)):
+            self.film.write(self._frame(painted.picture))
+
+    def _frame(self, picture: Any) -> Frame:
+        return Frame(to_pixels(resized(picture[None], self.size)[0]))
+
+
+class _Live:
+    """The window; closing it ends the painting as Ctrl-C does."""
+
+    def __init__(self, screen: Window) -> None:
+        self.screen = screen
+
+    def __call__(self, painting: Painting) -> bool:
+        shown = self.screen.write(painting.frame(WINDOW_PX))
+        self.screen.poll()
+        return shown
+
+    def finish(self, painted: style.Painted) -> None:
+        """Nothing more to show."""
+
+
+View = _Preview | _Film | _Live
+
+
+def _views(
+    args: argparse.Namespace,
+    config: StyleConfig,
+    size: tuple[int, int],
+    out: Path,
+    stack: ExitStack,
+) -> list[View]:
+    """What was asked for; without a window a preview file beside the picture."""
+    views: list[View] = []
+    if args.film:
+        views.append(_Film(stack.enter_context(VideoWriter(args.film, FILM_FPS)), size, config))
+    live = args.window or (window.available() and args.preview is None)
+    if live:
+        screen = Window(f"playground: {out.stem}", shown=("space", "esc"))
+        views.append(_Live(stack.enter_context(screen)))
+    if args.preview is not None or not live:
+        preview = args.preview or out.with_name(f"{out.stem}-preview.jpg")
+        views.append(_Preview(preview, keep=args.preview is not None))
+    return views
+
+
+class _Progress:
+    """A line that renews itself on a terminal, one line a report elsewhere."""
+
+    def __init__(self) -> None:
+        self.live = sys.stdout.isatty()
+
+    def __call__(self, report: dict[str, Any]) -> None:
+        height, width = report["size"]
+        line = f"{report['progress']:>6,} iterations  {report['scale']}/{report['scales']} "
+        line += f"{width}x{height}  {report['per_second']:.3g}/s"
+        for name in ("style", "content", "variation"):
+            line += f"  {name} {report[name]:.4g}"
+        if report["eta_seconds"] is not None:
+            line += f"  {report['eta_seconds']:.0f} s to the next"
+        if self.live:
+            line = "\r\x1b[K" + line[: shutil.get_terminal_size().columns - 1]
+        print(line, end="" if self.live else "\n", flush=True)
+
+
+# ---------------------------------------------------------------- flags
+
+
+def add_paint(verb: argparse.ArgumentParser) -> None:
+    """The flags of the verb."""
+    add = verb.add_argument
+    add("--content", required=True, metavar="PHOTO", help="the picture to paint")
+    text = "in whose style; several times for several, FILE:0.6 to weigh them"
+    add("--style", required=True, action="append", metavar="PAINTING", help=text)
+    text = "where the style of the same place in the line shall be: a picture, white there"
+    add("--mask", action="append", metavar="FILE", help=text)
+    text = "settings to start from: best (default), gatys2015 (as in the paper)"
+    add("--preset", choices=tuple(style.PRESETS), default="best", help=text)
+    text = "the painting, .png or .jpg (default recordings/PHOTO-PAINTING.png)"
+    add("--out", type=Path, metavar="FILE", help=text)
+    text = "of each colour in the file, 8 or 16 (.png only; default 8)"
+    add("--bits", type=int, choices=(8, 16), default=8, help=text)
+    add("--film", type=Path, metavar="FILE", help="how it became, .mp4 or .gif")
+    add("--window", action="store_true", help="a window or nothing: an error without a display")
+    text = f"renewed every {PREVIEW_SECONDS:g} s (default without a display: beside the painting)"
+    add("--preview", type=Path, metavar="FILE", help=text)
+    add("--runs", type=Path, metavar="DIR", help="keep losses and pictures as a run in there")
+    text = "where to compute (default auto: CUDA, MPS or CPU)"
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), help=text)
+    add("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
+    add("--precision", choices=("fp32", "bf16", "fp16"), help="of the network (default fp32)")
+    add_arguments(verb, StyleConfig)

@@ -1,0 +1,321 @@
+"""The queue of a sweep: trainings as processes, a few at a time, and a board of their progress.
+
+What a job's process is the caller says by a command line, so that this knows nothing of tasks. No
+process is forked: it works the same where there is no fork.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from playground import signals
+from playground.errors import UserError
+from playground.run import Run, writing
+
+POLL_SECONDS = 1.0  # between two looks at the children
+LINE_SECONDS = 600.0  # between two lines of a training, where no terminal renews them
+TRIES = 2
+LEAST_HOURS = 0.01  # less is not worth a start
+BREAK_OFF_SECONDS = 20.0  # what a child asked twice to end is given
+TIME_IS_UP = "sweep_time_is_up"  # in config.json, of a training that has no other end
+STOPPED = (130, -signal.SIGTERM)  # statuses of one that was asked to end before it began
+
+
+@dataclass
+class Job:
+    """One training of the sweep."""
+
+    name: str
+    game: str
+    seed: int
+    path: Path  # of its run
+    state: str = "waiting"  # running, finished, saved, failed, not started
+    hours: float | None = None  # its share, of this start
+    tries: int = 0
+    said: str = ""  # the last line of its errors
+    began: float = 0.0
+    process: Any = None
+    asked: bool = False  # to end
+    errors: Any = None  # the open file of its stderr
+    figures: dict[str, Any] = field(default_factory=dict)  # newest of each, from metrics.jsonl
+    size: int = -1  # of metrics.jsonl, when last read
+
+    def look(self) -> None:
+        """Take over what it has logged since the last look."""
+        with contextlib.suppress(OSError, UserError):
+            size = (self.path / "metrics.jsonl").stat().st_size
+            if size != self.size:
+                self.size, self.figures = size, {}
+                for line in Run.open(self.path).metrics():
+                    self.figures |= line
+
+    def line(self, steps: int | None) -> str:
+        """The job in one line."""
+        seen, parts = self.figures, [f"{self.name:24} {self.state:11}"]
+        if "step" in seen:
+            parts.append(f"{seen['step']:>11,}" + (f" of {steps:,}" if steps else " agent steps"))
+        if self.state == "running" and (rate := seen.get("per_second")):
+            parts.append(f"{rate:.3g}/s")
+        for key, word in (("return", "return"), ("evaluate/score", "evaluation")):
+            if seen.get(key) is not None:
+                parts.append(f"{word} {seen[key]:.4g}")
+        if self.state == "running":
+            if (seconds := self._seconds_left(steps)) is not None:
+                parts.append(f"ETA {int(seconds // 3600)}:{int(seconds // 60) % 60:02}")
+        elif self.said:
+            parts.append(self.said)
+        return "  ".join(parts)
+
+    def _seconds_left(self, steps: int | None) -> float | None:
+        left = []
+        if steps and self.figures.get("per_second"):
+            left.append((steps - self.figures["step"]) / self.figures["per_second"])
+        if self.hours is not None:
+            left.append(self.hours * 3600 - (time.monotonic() - self.began))
+        return max(0.0, min(left)) if left else None
+
+
+def share(hours_left: float, waiting: int, jobs: int) -> float:
+    """Hours of the next of so many waiting trainings; see the module's top."""
+    return hours_left / math.ceil(waiting / jobs)
+
+
+class Sweep:
+    """Runs `command(job)` for each waiting job, `at_once` at a time, until all ended.
+
+    stderr of a job goes to the file `logs/NAME.txt`.
+    """
+
+    def __init__(
+        self,
+        jobs: list[Job],
+        command: Callable[[Job], list[str]],
+        at_once: int,
+        hours: float | None = None,
+        steps: int | None = None,
+        logs: Path = Path("logs"),
+    ) -> None:
+        self.jobs, self.command, self.at_once = jobs, command, at_once
+        self.hours, self.steps, self.logs = hours, steps, logs
+        self.queue = [job for job in jobs if job.state == "waiting"]
+        self.running: list[Job] = []
+        self.interrupted = False
+        self.board = Board(jobs, steps)
+        self._began = time.monotonic()
+
+    def run(self) -> None:
+        """Until nothing runs and nothing waits. The first signal lets all save and end."""
+        self._began = time.monotonic()
+        with signals.caught(self._interrupt):
+            try:
+                while self.running or (self.queue and not self.interrupted):
+                    self._start_due()
+                    self._look()
+                    self.board.show()
+                    time.sleep(POLL_SECONDS if self.running else 0)
+            finally:
+                self._break_off()
+        for job in self.queue:
+            job.state = "not started"
+        self.board.show(last=True)
+
+    def _interrupt(self) -> str:
+        """At the first signal: all save, once. What to tell the user."""
+        self.interrupted = True
+        for job in self.running:
+            _ask_to_end(job)
+        self.board.below()
+        count = len(self.running)
+        return f"Interrupted: saving {count} trainings; once more breaks off." if count else ""
+
+    def _start_due(self) -> None:
+        while self.queue and len(self.running) < self.at_once and not self.interrupted:
+            job = self.queue[0]
+            if self.hours is not None:
+                left = self.hours - (time.monotonic() - self._began) / 3600
+                job.hours = share(left, len(self.queue), self.at_once)
+                if job.hours < min(LEAST_HOURS, self.hours / len(self.jobs) / 2):
+                    for late in self.queue:
+                        late.state = "not started"
+                    self.queue = []
+                    return
+            self.queue.pop(0)
+            self._start(job)
+
+    def _start(self, job: Job) -> None:
+        job.tries += 1
+        job.began, job.state, job.asked = time.monotonic(), "running", False
+        try:
+            _clear_if_empty(job)
+            with writing(self.logs):
+                self.logs.mkdir(parents=True, exist_ok=True)
+                job.errors = open(self.logs / f"{job.name}.txt", "wb")  # noqa: SIM115
+        except UserError as error:
+            self._failed(job, str(error))
+            return
+        options: dict[str, Any] = {}
+        if os.name != "nt":
+            # Ctrl-C reaches a terminal's whole group: only this process shall take it, and tell the
+            # children once, as the second time breaks off. Windows' children take it themselves.
+            options["start_new_session"] = True
+        job.process = subprocess.Popen(
+            self.command(job), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=job.errors, **options,
+        )  # fmt: skip
+        self.running.append(job)
+        if self.interrupted:  # the signal came in the midst of this
+            _ask_to_end(job)
+
+    def _look(self) -> None:
+        for job in list(self.running):
+            status = job.process.poll()
+            job.look()
+            if status is not None:
+                self.running.remove(job)
+                job.errors.close()
+                self._ended(job, status)
+
+    def _ended(self, job: Job, status: int) -> None:
+        """Finished, saved before its end, or failed."""
+        elapsed = (time.monotonic() - job.began) / 3600
+        if status != 0 and not (job.asked and status in STOPPED):
+            self._failed(job, _last_line(self.logs / f"{job.name}.txt") or _death(status))
+            return
+        job.state, job.said = "saved" if _saved(job) else "not started", ""
+        if self.steps is not None and job.figures.get("step", 0) >= self.steps:
+            job.state = "finished"
+        elif job.hours is not None and elapsed >= job.hours:
+            job.said = "its time is up"
+            if self.steps is None:
+                job.state = "finished"
+                Run.open(job.path).update(**{TIME_IS_UP: True})
+
+    def _failed(self, job: Job, why: str) -> None:
+        job.said = why
+        if job.tries < TRIES and not self.interrupted:
+            job.state = "waiting"
+            job.said = f"failed, and is tried again: {why}"
+            self.queue.append(job)
+        else:
+            job.state = "failed"
+
+    def _break_off(self) -> None:
+        """Leave no child behind, where something broke in."""
+        for job in self.running:
+            _ask_to_end(job, again=True)
+        deadline = time.monotonic() + BREAK_OFF_SECONDS
+        for job in self.running:
+            try:
+                job.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                job.process.kill()
+                job.process.wait()
+            job.errors.close()
+
+
+def _ask_to_end(job: Job, again: bool = False) -> None:
+    """SIGTERM: a training saves, and breaks off when it is asked again.
+
+    Windows would kill it; there Ctrl-C has reached it already.
+    """
+    if job.asked and not again:
+        return
+    job.asked = True
+    if os.name != "nt":
+        with contextlib.suppress(ProcessLookupError):
+            job.process.send_signal(signal.SIGTERM)
+
+
+def _clear_if_empty(job: Job) -> None:
+    """Remove a run of ours that ended before its first checkpoint: there is nothing to go on from.
+
+    UserError while another process trains it.
+    """
+    if not job.path.exists() or _saved(job):
+        return
+    run = Run.open(job.path)
+    run.lock()
+    run.unlock()
+    if run.settings.get("engine") == "sb3":
+        raise UserError(f"{job.path} ended early, and Stable-Baselines3 cannot resume.")
+    shutil.rmtree(job.path)
+    job.figures, job.size = {}, -1
+
+
+def _saved(job: Job) -> bool:
+    """Whether there is something to go on from."""
+    folder = job.path / "checkpoints"
+    return any([*folder.glob("step_*"), *folder.glob(".old-step_*")])
+
+
+def _last_line(file: Path) -> str:
+    with contextlib.suppress(OSError):
+        lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return ""
+
+
+def _death(status: int) -> str:
+    """How a process ended that said nothing."""
+    if status < 0:
+        with contextlib.suppress(ValueError):
+            name = signal.Signals(-status).name
+            memory = ", perhaps for want of memory" if name == "SIGKILL" else ""
+            return f"was ended by {name}{memory}"
+    return f"ended with status {status} and said nothing"
+
+
+class Board:
+    """One line a job: renewed on a terminal; elsewhere printed when there is news."""
+
+    def __init__(self, jobs: list[Job], steps: int | None) -> None:
+        self.jobs, self.steps = jobs, steps
+        self.live = sys.stdout.isatty()
+        self._height = 0  # lines on the terminal
+        self._told: dict[str, tuple[Any, ...]] = {}
+        self._told_at: dict[str, float] = {}
+
+    def show(self, last: bool = False) -> None:
+        """Print what is new."""
+        if self.live:
+            self._renew(last)
+            return
+        for job in self.jobs:
+            news = (job.state, job.said, job.figures.get("evaluate/score"))
+            old, now = self._told.get(job.name, ("waiting", "", None)), time.monotonic()
+            late = now - self._told_at.get(job.name, now) >= LINE_SECONDS
+            if news != old or (late and job.state == "running"):
+                print(job.line(self.steps), flush=True)
+                self._told[job.name] = news
+                self._told_at[job.name] = now
+            self._told_at.setdefault(job.name, now)
+
+    def below(self) -> None:
+        """Begin anew under what others have printed."""
+        self._height = 0
+
+    def _renew(self, last: bool) -> None:
+        columns, rows = shutil.get_terminal_size()
+        shown = self.jobs
+        if not last and len(shown) > rows - 3:  # what runs, and how many others there are
+            shown = [job for job in self.jobs if job.state == "running"][: rows - 3]
+        lines = [job.line(self.steps) for job in shown]
+        if len(shown) < len(self.jobs):
+            states = [job.state for job in self.jobs]
+            counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
+            lines.append(", ".join(counts))
+        up = f"\x1b[{self._height}A" if self._height else ""
+        drawn = "".join(f"\r\x1b[K{line[: columns - 1]}\n" for line in lines)
+        print(up + drawn + "\x1b[J", end="", flush=True)
+        self._height = len(lines)

@@ -1,0 +1,308 @@
+"""A sweep: its plan, its queue with children that fail or are interrupted, and a small real one."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from playground.errors import UserError
+from playground.run import Run, read_json
+from scripts import play, sweep_queue, sweeping
+from scripts.play import main
+from scripts.sweep_queue import Board, Job, Sweep, share
+from scripts.train_dqn import DQN
+
+CHILD = Path(__file__).with_name("sweep_child.py")
+SMALL = [
+    *("--envs", "2", "--warmup", "40", "--replay-capacity", "300", "--batch-size", "8"),
+    *("--width", "0.25", "--hidden", "16", "--eval-episodes", "1", "--eval-film", "0"),
+    *("--precision", "fp32", "--log-every", "50", "--jobs", "9"),  # 9 share the cores: one each
+]
+
+
+@pytest.fixture(autouse=True)
+def quick(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sweep_queue, "POLL_SECONDS", 0.02)
+
+
+def parse(*words):
+    args = play._parser().parse_args(["train", "dqn", *words])
+    args.words = ["train", "dqn", *words]
+    return args
+
+
+def sweep_of(tmp_path, whats, at_once=1, seconds=0.1, steps=100, hours=None):
+    """A sweep of stand-ins, named a, b, c ... in this order."""
+    jobs = [Job(chr(97 + i), "pong", i, tmp_path / chr(97 + i)) for i in range(len(whats))]
+
+    def command(job):
+        what = whats[job.seed]
+        wait = seconds if job.hours is None else job.hours * 3600
+        return [sys.executable, str(CHILD), str(job.path), what, str(wait)]
+
+    return Sweep(jobs, command, at_once, hours, steps, tmp_path / "logs")
+
+
+def times(tmp_path, name):
+    return [float(line.split()[0]) for line in (tmp_path / f"{name}.tries").open()]
+
+
+# the plan
+
+
+def test_a_plan_has_every_game_and_seed(tmp_path):
+    args = parse("--games", "Pong,breakout,pong", "--seeds", "2", "--seed", "5", "--steps", "9",
+                 "--runs", str(tmp_path))  # fmt: skip
+    jobs = sweeping.plan(args, DQN)
+    assert [job.name for job in jobs] == ["pong-s5", "breakout-s5", "pong-s6", "breakout-s6"]
+    assert jobs[3].path == tmp_path / "dqn" / "breakout-s6"
+    assert {job.state for job in jobs} == {"waiting"}
+    (one,) = sweeping.plan(parse("--game", "boxing", "--jobs", "2", "--hours", "1"), DQN)
+    assert one.name == "boxing-s0"
+    (named,) = sweeping.plan(parse("--games", "boxing", "--name", "night", "--hours", "1"), DQN)
+    assert named.name == "night-boxing-s0"
+
+
+def test_children_get_all_other_words():
+    words = [
+        *("--games", "a,b", "--double", "--seeds=3", "--width", "0.5", "--jobs", "2"),
+        *("--hours", "8", "--name", "x", "--seed", "1", "--preset", "nature2015"),
+        *("--steps", "1e6"),
+    ]
+    kept = ["--double", "--width", "0.5", "--preset", "nature2015", "--steps", "1e6"]
+    assert sweeping._words_of_all(words) == kept
+    args = parse("--games", "pong", "--double", "--steps", "1000", "--no-compile", "--keep", "3",
+                 "--checkpoint-minutes", "none")  # fmt: skip
+    limits = ["--steps", "1000", "--no-compile", "--checkpoint-minutes", "none", "--keep", "3"]
+    assert sweeping._limits(args) == limits  # what a resumed training may be told
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("--games pong", "needs --steps or --hours"),
+        ("--games pong,pnog --steps 9", "no Atari game 'pnog'"),
+        ("--games , --steps 9", "needs the name of a game"),
+        ("--games pong --game pong --steps 9", "without --game"),
+        ("--games pong --steps 9 --seeds 0", "--seeds must be at least 1"),
+        ("--games pong --steps 9 --jobs 0", "--jobs must be at least 1"),
+        ("--games pong --steps 9 --resume runs/dqn/a", "leave out --resume"),
+        ("--games pong --steps 9 --watch", "--watch is for one training"),
+        ("--games pong --steps 9 --gamma 2", "--gamma must lie between"),
+        ("--games pong --steps -1", "--steps must be above 0"),
+    ],
+)
+def test_mistakes_are_said_before_anything_starts(words, says, capsys):
+    assert main(["train", "dqn", *words.split()]) == 2
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("left", "waiting", "jobs", "hours"),
+    [(8, 6, 2, 8 / 3), (8, 5, 2, 8 / 3), (4, 1, 2, 4), (3, 3, 3, 3), (3, 4, 3, 1.5)],
+)
+def test_time_is_shared_by_rounds(left, waiting, jobs, hours):
+    assert share(left, waiting, jobs) == pytest.approx(hours)
+
+
+# the queue
+
+
+def test_all_are_trained_a_few_at_a_time(tmp_path, capsys):
+    sweep = sweep_of(tmp_path, ["train"] * 5, at_once=2)
+    command, beside = sweep.command, []
+    sweep.command = lambda job: beside.append(len(sweep.running)) or command(job)
+    sweep.run()
+    assert [job.state for job in sweep.jobs] == ["finished"] * 5
+    assert beside[:2] == [0, 1] and set(beside) == {0, 1}  # others running at each start
+    printed = capsys.readouterr().out
+    for job in sweep.jobs:
+        assert f"{job.name:24} finished" in printed
+    assert "100 of 100" in printed and "evaluation 7" in printed and "\x1b" not in printed
+
+
+def test_failures_are_isolated_and_tried_once_more(tmp_path, capsys):
+    sweep = sweep_of(tmp_path, ["fail once", "fail", "die", "train"])
+    sweep.run()
+    assert [job.state for job in sweep.jobs] == ["finished", "failed", "failed", "finished"]
+    a, b, c, d = sweep.jobs
+    assert [job.tries for job in sweep.jobs] == [2, 2, 2, 1]
+    assert b.said == "RuntimeError: it is broken" and "SIGKILL" in c.said and "memory" in c.said
+    # Again at the end of the queue, not at once.
+    assert times(tmp_path, "d")[0] < times(tmp_path, "a")[1]
+    assert a.said == "" and d.said == ""
+    assert "failed, and is tried again: RuntimeError" in capsys.readouterr().out
+    assert "RuntimeError" in (tmp_path / "logs" / "b.txt").read_text()
+
+
+def test_a_run_without_checkpoint_begins_anew_but_not_under_another_process(tmp_path):
+    sweep = sweep_of(tmp_path, ["train"])
+    run = Run.create(tmp_path, "", "a", {})
+    (run.path / "old").touch()
+    run.lock()
+    sweep.run()
+    (job,) = sweep.jobs
+    assert job.state == "failed" and "Another process is training" in job.said
+    assert (run.path / "old").exists()
+    run.unlock()
+    sweep = sweep_of(tmp_path, ["train"])
+    sweep.run()
+    assert sweep.jobs[0].state == "finished" and not (run.path / "old").exists()
+    (run.path / "old").touch()
+    again = sweep_of(tmp_path, ["train"])
+    again.run()  # it has a checkpoint: nothing is removed
+    assert (run.path / "old").exists()
+
+
+def press(tmp_path, names, times=1):
+    """Ctrl-C, so many times, when all of these have started."""
+
+    def wait():
+        until = time.monotonic() + 30
+        while not all((tmp_path / name / "started").exists() for name in names):
+            if time.monotonic() > until:
+                return
+            time.sleep(0.01)
+        for _ in range(times):
+            time.sleep(0.15)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def test_ctrl_c_lets_all_save_once(tmp_path, capfd):
+    sweep = sweep_of(tmp_path, ["train"] * 4, at_once=2, seconds=60)
+    thread = press(tmp_path, "ab")
+    sweep.run()
+    thread.join()
+    assert sweep.interrupted
+    assert [job.state for job in sweep.jobs] == ["saved", "saved", "not started", "not started"]
+    for name in "ab":
+        assert (tmp_path / name / "asked").read_text() == "t"
+        assert (tmp_path / name / "checkpoints" / "step_000000000050").is_dir()
+    assert not (tmp_path / "c").exists()
+    assert "saving 2 trainings" in capfd.readouterr().err
+
+
+def test_twice_breaks_off_and_leaves_no_child(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep_queue, "BREAK_OFF_SECONDS", 5)
+    sweep = sweep_of(tmp_path, ["train", "train"], at_once=2, seconds=60)
+    thread = press(tmp_path, "ab", times=2)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run()
+    thread.join()
+    assert all(job.process.returncode is not None for job in sweep.jobs)
+    assert not list(tmp_path.glob("*/checkpoints/*"))
+
+
+def test_hours_are_for_all_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep_queue, "LEAST_HOURS", 0.0)
+    sweep = sweep_of(tmp_path, ["train"] * 4, at_once=2, hours=5 / 3600, steps=None)
+    sweep.run()
+    assert [job.state for job in sweep.jobs] == ["finished"] * 4
+    given = [job.hours * 3600 for job in sweep.jobs]
+    # The later ones share what is left, less than half as the first ones took time to start.
+    assert given[:2] == pytest.approx([2.5, 2.5], abs=0.5) and 0 < max(given[2:]) < 2.5
+    assert read_json(tmp_path / "a" / "config.json")[sweep_queue.TIME_IS_UP] is True
+
+
+def test_what_the_time_does_not_suffice_for_is_not_started(tmp_path):
+    sweep = sweep_of(tmp_path, ["train"] * 3, hours=0.5 / 3600, steps=None)
+    sweep.command = lambda job: [sys.executable, str(CHILD), str(job.path), "train", "1"]
+    sweep.run()
+    assert [job.state for job in sweep.jobs] == ["finished", "not started", "not started"]
+
+
+# the board
+
+
+def test_a_terminal_renews_the_lines(tmp_path, monkeypatch, capsys):
+    jobs = [Job(f"pong-s{i}", "pong", i, tmp_path / str(i)) for i in range(3)]
+    board = Board(jobs, 1000)
+    board.live = True
+    size = os.terminal_size((40, 24))
+    monkeypatch.setattr(sweep_queue.shutil, "get_terminal_size", lambda: size)
+    jobs[0].state, jobs[0].began = "running", time.monotonic()
+    jobs[0].figures = {"step": 400, "per_second": 10.0, "return": 1.5, "evaluate/score": 2.25}
+    assert "400 of 1,000  10/s  return 1.5  evaluation 2.25  ETA 0:01" in jobs[0].line(1000)
+    board.show()
+    board.show()
+    first, second = capsys.readouterr().out.split("\x1b[3A")  # three lines up
+    assert first == second and first.count("\n") == 3
+    assert all(len(line) <= 39 for line in first.replace("\r\x1b[K", "").split("\n")[:3])
+
+    size = os.terminal_size((80, 5))
+    jobs[1:] = [*jobs[1:], *(Job(f"b-s{i}", "b", i, tmp_path) for i in range(9))]
+    board.below()
+    board.show()
+    shown = capsys.readouterr().out
+    assert "pong-s0" in shown and "pong-s1" not in shown and "1 running, 11 waiting" in shown
+
+
+def test_elsewhere_a_line_comes_now_and_then(tmp_path, monkeypatch, capsys):
+    job = Job("pong-s0", "pong", 0, tmp_path, state="running")
+    board = Board([job], None)
+    board.live = False
+    for _ in range(3):
+        board.show()
+    assert capsys.readouterr().out.count("pong-s0") == 1
+    monkeypatch.setattr(sweep_queue, "LINE_SECONDS", 0.0)
+    board.show()
+    assert capsys.readouterr().out.count("pong-s0") == 1
+
+
+# the whole
+
+
+def test_a_small_sweep_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
+    """Real trainings: trained, skipped, gone on with, refused with other settings."""
+    words = ["train", "dqn", "--games", "entombed", "--seeds", "1", *SMALL]
+    assert main([*words, "--steps", "100"]) == 0
+    printed = capsys.readouterr().out
+    path = Path("runs/dqn/entombed-s0")
+    assert "entombed-s0              finished" in printed and "100 of 100" in printed
+    assert "last evaluation" in printed and "Go on" not in printed
+    assert path.name in Path("runs/dqn/sweep.html").read_text()
+    assert Run.open(path).settings["trainer"]["threads"] == 1
+
+    monkeypatch.setattr(sweep_queue.subprocess, "Popen", lambda *_, **__: pytest.fail("started"))
+    assert main([*words, "--steps", "100"]) == 0
+    assert main([*words, "--steps", "100", "--double"]) == 2
+    assert "another --double" in capsys.readouterr().err
+    monkeypatch.undo()
+
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, "--steps", "160"]) == 0
+    steps = [line["step"] for line in Run.open(path).metrics()]
+    assert steps == sorted(steps) and steps[-1] == 160 and steps[0] == 50
+
+
+def test_a_sweep_that_failed_says_so(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sweeping, "SCRIPT", tmp_path / "none.py")
+    assert main(["train", "dqn", "--games", "pong,boxing", "--steps", "9"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("2 of 2 trainings failed: pong-s0: ") and "runs/dqn/logs" in error
+    assert error.count("\n") == 1
+
+
+def test_time_up_is_the_end_only_without_steps(tmp_path):
+    run = Run.create(tmp_path, "dqn", "a", {}, **{sweep_queue.TIME_IS_UP: True})
+    assert sweeping._finished(run, None) and not sweeping._finished(run, 100)
+    (run.checkpoints / "step_000000000100").mkdir()
+    assert sweeping._finished(run, 100) and not sweeping._finished(run, 101)
+
+
+def test_no_report_where_there_are_no_figures(tmp_path, capsys):
+    sweeping._report([Job("a", "pong", 0, tmp_path / "a")], tmp_path / "x.html")
+    assert capsys.readouterr().out == "" and not (tmp_path / "x.html").exists()
+    with pytest.raises(UserError):
+        Run.open(tmp_path / "a")
