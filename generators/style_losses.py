@@ -279,10 +279,14 @@ class StyleNetwork:
         return {name: found * self.scales[name] for name, found in maps.items()}
 
     def _patches(self, pictures: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, 3 patch^2, H, W): what lies around each pixel."""
+        """(B, 3, H, W) -> (B, 3 patch^2, H, W): what lies around each pixel, less its mean.
+
+        Without the mean, for it would outweigh what patches are here to tell: how rough, and how.
+        """
         border, (height, width) = self.patch // 2, pictures.shape[2:]
         padded = F.pad(pictures, [border] * 4, mode="replicate")
-        return F.unfold(padded, self.patch).unflatten(2, (height, width))
+        around = F.unfold(padded, self.patch).unflatten(1, (pictures.shape[1], -1))
+        return (around - around.mean(2, keepdim=True)).flatten(1, 2).unflatten(2, (height, width))
 
     def style_sums(self, pictures: Tensor) -> dict[str, Sums]:
         """The statistics of each style layer."""

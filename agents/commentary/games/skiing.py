@@ -149,13 +149,7 @@ TABLE = Table(
         (
             5,
             "bad",
-            (
-                5,
-                "bad",
-                "{S} has come to a stop",
-                ("skier", "x motion", "none"),
-                ("skier", "downhill", "no"),
-            ),
+            "{S} has come to a stop",
             ("skier", "x motion", "none"),
             ("skier", "downhill", "no"),
         ),
