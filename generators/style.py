@@ -59,6 +59,7 @@ class StyleConfig:
     weights: str | None = setting(None, "its weights: imagenet, what ships, or a file")
     style_layers: tuple[str, ...] = setting((), "layers for style (none given: by family)")
     content_layers: tuple[str, ...] = setting((), "layers for content (none given: by family)")
+    pixels: bool = setting(True, "patches of the picture are a layer for style, too")
     pooling: str = setting("max", "of the backbone", choices=POOLINGS)
     statistics: str = setting("wasserstein", "what style is", choices=tuple(STATISTICS))
     optimizer: str = setting("adam", "how the picture changes", choices=("adam", "lbfgs"))
@@ -98,8 +99,8 @@ class StyleConfig:
 
 BEST = StyleConfig()
 GATYS2015 = replace(
-    BEST, pooling="average", statistics="gram", optimizer="lbfgs", iterations=500, average=None,
-    coarsest=None, content_weight=1.0, start="noise",
+    BEST, pixels=False, pooling="average", statistics="gram", optimizer="lbfgs", iterations=500,
+    average=None, coarsest=None, content_weight=1.0, start="noise",
 )  # fmt: skip
 PRESETS = {"best": BEST, "gatys2015": GATYS2015}
 # Pictures are no networks: fp32 is measured to nothing, and nothing is saved on the way.
@@ -177,18 +178,24 @@ def paint(
     Ctrl-C ends the painting with the picture so far.
     """
     validate(config)
+    validate(trainer)
+    rng = rng_state()
     where = device.find(trainer.device)
     photo = easel.picture(content, "The content").to(where)
     styles = [easel.picture(each, "A style").to(where) for each in several(style)]
     weights, maps = _weights(len(styles), style_weights), _masks(masks, len(styles))
     name, backbone = find_backbone(config.backbone, config.weights, say)
     network = StyleNetwork(
-        backbone.to(where), config.style_layers, config.content_layers, config.pooling
+        backbone.to(where),
+        config.style_layers,
+        config.content_layers,
+        config.pooling,
+        config.pixels,
     )
     sizes = scales(photo.shape[2], photo.shape[3], config.size, config.coarsest)
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
-        stack.callback(set_rng_state, rng_state())
+        stack.callback(set_rng_state, rng)
         if run is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="painting-")))
             run = Run.create(folder, "paint", "painting", to_json(config))
@@ -300,10 +307,13 @@ def _memory_said(size: tuple[int, int]) -> Iterator[None]:
 
 def _check_memory(ready: Easel, size: tuple[int, int]) -> None:
     """UserError, before anything is begun, for a size that cannot fit even in tiles."""
-    free, needed = free_memory(ready.content.device), ready.needed(size)
-    if free is not None and needed > free:
-        longer = int(max(size) * math.sqrt(free / needed) * 0.9) // 10 * 10
+    free, (fixed, each) = free_memory(ready.content.device), ready.needed()
+    pixels = size[0] * size[1]
+    if free is not None and fixed + pixels * each > free:
+        factor = math.sqrt(max(0.0, free - fixed) / (pixels * each))
+        longer = int(max(size) * factor) // 10 * 10
         raise UserError(
-            f"A painting of {size[1]}x{size[0]} pixels takes about {needed / 1e9:.1f} GB even in "
-            f"tiles, and {free / 1e9:.1f} GB are free: try --size {max(longer, LEAST_PX)}."
+            f"A painting of {size[1]}x{size[0]} pixels takes {(fixed + pixels * each) / 1e9:.1f} "
+            f"GB even in tiles, and {free / 1e9:.1f} GB are free: try --size "
+            f"{max(longer, LEAST_PX)}."
         )

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from generators.style_losses import STATISTICS, StyleNetwork, blend, layer_weight
 from generators.style_painting import HISTORY, Painting, brightness
-from generators.style_tiles import TILE_BYTES, Objective, Region, bytes_per_pixel, core_for
+from generators.style_tiles import TILE_BYTES, Objective, Region, core_for
 from playground import device
 from playground.backbone import Backbone, create
 from playground.errors import UserError
@@ -180,7 +180,11 @@ class Easel:
             shifted=config.optimizer == "adam",  # L-BFGS wants the same function each time
         )  # fmt: skip
         if coarser is not None:
-            start = resized(coarser.picture.detach(), size)
+            before = coarser.picture.detach()
+            start = resized(before, size)
+            if config.start == "content":  # with the detail that the coarser scale could not hold
+                blurred = resized(resized(content, (before.shape[2], before.shape[3])), size)
+                start = (start + content - blurred).clamp_(0, 1)
         elif config.start == "noise":
             start = torch.rand_like(content)
         else:
@@ -197,17 +201,17 @@ class Easel:
         free = free_memory(self.content.device)
         return self.config.tile or core_for(*size, self.network, free)
 
-    def needed(self, size: tuple[int, int]) -> int:
-        """Bytes that painting at that size takes at least, in tiles."""
+    def needed(self) -> tuple[int, float]:
+        """(bytes, bytes a pixel) that a painting takes in tiles."""
         config, network = self.config, self.network
-        channels = self.content.shape[1]
-        # Pixels, gradient, start; Adam's two moments; the average and a copy while it is shown.
-        copies = 2 * HISTORY + 4 if config.optimizer == "lbfgs" else 7
         targets = sum(
             2 * network.channels[name] / network.strides[name] ** 2 for name in network.content
         )
-        tile = min(size[0] * size[1] * bytes_per_pixel(network), TILE_BYTES)
-        return round(size[0] * size[1] * (4 * channels * copies + targets)) + tile
+        sights = min(network.backbone.strides.values()) ** 2 if config.optimizer == "adam" else 1
+        # Pixels, slopes, the content and the photo; moments, the average, and a copy when it is
+        # shown; L-BFGS: pairs of changes.
+        copies = 2 * HISTORY + 6 if config.optimizer == "lbfgs" else 8
+        return TILE_BYTES, 4 * self.content.shape[1] * copies + sights * targets
 
     def _regions(self, size: tuple[int, int]) -> list[Region]:
         """The styles' statistics as seen at a scale."""

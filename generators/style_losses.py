@@ -171,16 +171,14 @@ def roughness(pictures: Tensor, height: int, width: int) -> Tensor:
 def default_layers(backbone: Backbone) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(style layers, content layers) of any family, by the rule that gives the paper's for VGG-19.
 
-    Style: at each stride the first layer that is no convolution, pooling or normalisation, and
-    PIXELS where no layer is as fine as the picture. Content: the second such layer at stride 8, or
-    what comes nearest.
+    Style: at each stride the first layer that is no convolution, pooling or normalisation. Content:
+    the second such layer at stride 8, or what comes nearest.
     """
     by_stride: dict[int, list[str]] = {}
     for name, stride in backbone.strides.items():
         if not name.startswith(UNSEEN):
             by_stride.setdefault(stride, []).append(name)
     style = tuple(names[0] for names in by_stride.values())
-    style = style if min(by_stride) == 1 else (PIXELS, *style)
     near = min(by_stride, key=lambda stride: abs(stride - 8))
     return style, (by_stride[near][:2][-1],)
 
@@ -201,9 +199,10 @@ class StyleNetwork:
     Args:
         backbone: any that `create` knows. It is changed: frozen, its poolings replaced, borders of
             zeros by the nearest pixels, for zeros leave a frame around optimised pictures.
-        style, content: names of layers; empty ones are `default_layers`. PIXELS are patches of the
-            picture, as wide as the backbone's first layer needs to leave nothing unseen: networks
-            that begin by a stride let noise of single pixels grow, which no painting has.
+        style, content: names of layers; empty ones are `default_layers`.
+        pixels: whether PIXELS are a style layer too: patches of the picture, as wide as the
+            backbone's first layer needs to leave nothing unseen. Networks that begin by a stride
+            let noise of single pixels grow, which no painting has.
         pooling: "max" as the backbone was trained, or "average" as in the paper.
 
     Each layer's maps are divided by their typical size (`calibrate`), so that the same weights
@@ -216,9 +215,12 @@ class StyleNetwork:
         style: Iterable[str] = (),
         content: Iterable[str] = (),
         pooling: str = "max",
+        pixels: bool = False,
     ) -> None:
         known = default_layers(backbone)
         self.style, self.content = tuple(style) or known[0], tuple(content) or known[1]
+        if pixels and PIXELS not in self.style:
+            self.style = (PIXELS, *self.style)
         first = min(backbone.strides.values())
         self.patch = min(LARGEST_PATCH_PX, max(3, 2 * first - 1))  # odd
         self.channels = {PIXELS: 3 * self.patch**2, **backbone.channels}

@@ -20,6 +20,9 @@ from playground.trainer import Trainer
 if TYPE_CHECKING:
     from generators.style import StyleConfig
 
+# Slopes of the loss below this, in a pixel's values, are rounding and not to be followed: at the
+# start they measure about 100. Adam alone would step as far for them.
+SMALL_SLOPE = 2.0
 HISTORY = 100  # updates that L-BFGS remembers: PyTorch's default, and so the authors'
 PANEL_PX = 1024  # longer side of what a run keeps to look at
 
@@ -76,34 +79,37 @@ class Painting(nn.Module):
             )  # fmt: skip
         else:
             self.optimizers["picture"] = torch.optim.Adam(
-                [self.picture], config.learning_rate, fused=picture.device.type != "mps"
-            )
+                [self.picture], config.learning_rate, eps=SMALL_SLOPE,
+                fused=picture.device.type != "mps",
+            )  # fmt: skip
 
     def warm_up(self, coarser: Painting) -> None:
         """Take over Adam's moments from the scale before, enlarged."""
         state = coarser.optimizers["picture"].state.get(coarser.picture)
         if self.config.optimizer != "adam" or not state:
             return
-        # Losses are means over positions: with more pixels each one's slope is as much smaller.
-        ratio = coarser.picture.numel() / self.picture.numel()
-        first = F.interpolate(state["exp_avg"], self.picture.shape[2:], mode="bilinear")
-        second = F.interpolate(state["exp_avg_sq"], self.picture.shape[2:], mode="bilinear")
+        first, second = state["exp_avg"], state["exp_avg_sq"]
         self.optimizers["picture"].state[self.picture] = {
             "step": state["step"].clone(),
-            "exp_avg": first.mul_(ratio),
-            "exp_avg_sq": second.mul_(ratio**2),
+            "exp_avg": F.interpolate(first, self.picture.shape[2:], mode="bilinear"),
+            "exp_avg_sq": F.interpolate(second, self.picture.shape[2:], mode="bilinear"),
         }
 
     def step(self, trainer: Trainer) -> dict[str, Tensor]:
-        """One iteration."""
+        """One iteration.
+
+        Losses are means over positions. For Adam they are multiplied by the number of values, so
+        that a pixel's slope, and what Adam remembers of it, is of one size at all scales.
+        """
+        adam = self.config.optimizer == "adam"
 
         def loss() -> Tensor:
             self.figures = self.objective(self.picture, self.progress % self.objective.sights)
-            return self.figures["loss"]
+            return self.figures["loss"] * (self.picture.numel() if adam else 1)
 
         trainer.minimize(loss, self.optimizers["picture"])
         self.figures["loss"] = self.figures["loss"].detach()
-        if self.config.optimizer == "adam":  # L-BFGS's memory knows of no borders
+        if adam:  # L-BFGS's memory knows of no borders
             with torch.no_grad():
                 self.picture.clamp_(0, 1)
         self.progress += 1

@@ -17,6 +17,7 @@ from generators.style import Painting, StyleConfig
 from generators.style_easel import fitting, resized, scales
 from playground import window
 from playground.config import add_arguments, apply_arguments, to_json
+from playground.errors import UserError
 from playground.frames import Frame
 from playground.media import VideoWriter, check_suffix, read_image, to_pixels, write_image
 from playground.run import Run
@@ -35,7 +36,7 @@ def run_paint(args: argparse.Namespace) -> None:
     """Paint, and write the picture; what is done so far where the user ends it."""
     config = apply_arguments(style.PRESETS[args.preset], args)
     given = {name: getattr(args, name) for name in TRAINING if getattr(args, name) is not None}
-    files, weights = zip(*map(_weighted, args.style), strict=True)
+    files, weights = zip(*map(weighted, args.style), strict=True)
     out = args.out or OUT / f"{Path(args.content).stem}-{'-'.join(f.stem for f in files)}.png"
     check_suffix(out, args.bits)
     content = read_image(args.content)  # before the weights, which may have to be fetched
@@ -61,7 +62,7 @@ def run_paint(args: argparse.Namespace) -> None:
     print(out)
 
 
-def _weighted(text: str) -> tuple[Path, float]:
+def weighted(text: str) -> tuple[Path, float]:
     """FILE or FILE:WEIGHT."""
     name, _, number = text.rpartition(":")
     if name and not Path(text).exists():
@@ -156,7 +157,12 @@ def _views(
         views.append(_Film(stack.enter_context(VideoWriter(args.film, FILM_FPS)), size, config))
     live = args.window or (window.available() and args.preview is None)
     if live:
-        screen = Window(f"playground: {out.stem}", shown=("space", "esc"))
+        try:
+            screen = Window(f"playground: {out.stem}", shown=("space", "esc"))
+        except UserError:
+            raise UserError(
+                "--window needs a display; leave it out: a preview file is renewed instead."
+            ) from None
         views.append(_Live(stack.enter_context(screen)))
     if args.preview is not None or not live:
         preview = args.preview or out.with_name(f"{out.stem}-preview.jpg")

@@ -25,7 +25,7 @@ def pictures(*shape, seed=0):
 
 def network(name="vgg19_slim16", **options):
     torch.manual_seed(0)
-    found = StyleNetwork(create(name), **options)
+    found = StyleNetwork(create(name), pixels=True, **options)
     found.calibrate(pictures(1, 3, 96, 96))
     return found
 
