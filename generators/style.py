@@ -65,11 +65,11 @@ class StyleConfig:
     optimizer: str = setting("adam", "how the picture changes", choices=("adam", "lbfgs"))
     iterations: int = setting(200, "at the coarsest scale", "iterations")
     shrink: float = setting(1.0, "iterations at a scale, of those at the next coarser one")
-    learning_rate: float = setting(0.02, "Adam's, in units of the whole range of a pixel")
+    learning_rate: float = setting(0.05, "Adam's, in units of the whole range of a pixel")
     average: float | None = setting(0.99, "decay of the iterates' average (none: the last one)")
     coarsest: int | None = setting(128, "longer side at first, growing by √2 (none: one scale)",
                                    "px")  # fmt: skip
-    content_weight: float = setting(0.3, "of the content, the style's being 1")
+    content_weight: float = setting(0.1, "of the content, the style's being 1")
     variation_weight: float = setting(0.0, "of differences between neighbouring pixels")
     style_scale: float = setting(1.0, "longer side of the style pictures, times the painting's")
     start: str = setting("content", "the first picture", choices=("content", "noise"))

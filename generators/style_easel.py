@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from generators.style_losses import STATISTICS, StyleNetwork, blend, layer_weight
+from generators.style_losses import STATISTICS, StyleNetwork, blend, layer_weights
 from generators.style_painting import HISTORY, Painting, brightness
 from generators.style_tiles import TILE_BYTES, Objective, Region, core_for
 from playground import device
@@ -173,9 +173,9 @@ class Easel:
         """The painting at one scale, from where the `coarser` one ended."""
         config, network = self.config, self.network
         content = resized(self.content, size)
+        strides = {name: network.strides[name] for name in network.style}
         objective = Objective(
-            network, content, self._regions(size),
-            {n: layer_weight(config.statistics, network.strides[n]) for n in network.style},
+            network, content, self._regions(size), layer_weights(config.statistics, strides),
             config.content_weight, config.variation_weight, self.core(size),
             shifted=config.optimizer == "adam",  # L-BFGS wants the same function each time
         )  # fmt: skip

@@ -20,7 +20,7 @@ target of batch 1 serves pictures of any batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -183,14 +183,21 @@ def default_layers(backbone: Backbone) -> tuple[tuple[str, ...], tuple[str, ...]
     return style, (by_stride[near][:2][-1],)
 
 
-def layer_weight(statistics: str, stride: int) -> float:
-    """What a style layer weighs.
+def layer_weights(statistics: str, strides: Mapping[str, int]) -> dict[str, float]:
+    """What each style layer weighs, by its stride.
 
     gram: 1000 / N^2 for N = 64, 128, 256, 512, 512 channels, as the authors publish it for VGG-19
     (github.com/leongatys/PytorchNeuralStyleTransfer); here N follows from the stride, so that other
-    families' layers weigh as VGG's of their stride do. wasserstein: all layers alike.
+    families' layers weigh as VGG's of their stride do.
+
+    wasserstein: 1 / sqrt(stride), their sum being 1. Deep layers pull against the content: measured
+    on pairs of photo and painting, equal weights gave more style for more loss of content, 1 /
+    stride neither.
     """
-    return 1000 / min(64 * stride, 512) ** 2 if statistics == "gram" else 1.0
+    if statistics == "gram":
+        return {name: 1000 / min(64 * stride, 512) ** 2 for name, stride in strides.items()}
+    total = sum(stride**-0.5 for stride in strides.values())
+    return {name: stride**-0.5 / total for name, stride in strides.items()}
 
 
 class StyleNetwork:

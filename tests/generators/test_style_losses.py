@@ -17,7 +17,7 @@ from generators.style_losses import (
     blend,
     content_loss,
     default_layers,
-    layer_weight,
+    layer_weights,
     sums,
     total_variation,
 )
@@ -179,9 +179,12 @@ def test_default_layers_are_the_papers_and_exist_in_every_family():
 
 
 def test_gram_weights_are_those_that_the_authors_publish():
-    weights = [layer_weight("gram", stride) for stride in (1, 2, 4, 8, 16)]
-    assert weights == [1000 / n**2 for n in (64, 128, 256, 512, 512)]
-    assert layer_weight("wasserstein", 4) == 1
+    strides = {f"relu{n}_1": 2 ** (n - 1) for n in range(1, 6)}
+    weights = layer_weights("gram", strides)
+    assert [*weights.values()] == [1000 / n**2 for n in (64, 128, 256, 512, 512)]
+    weights = layer_weights("wasserstein", strides)
+    assert sum(weights.values()) == pytest.approx(1)
+    assert weights["relu1_1"] == pytest.approx(2 * weights["relu3_1"])
 
 
 @pytest.mark.parametrize("name", ["vgg19_slim16", "squeezenet", "mobilenet_v2", "arcade"])
