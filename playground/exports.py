@@ -1,8 +1,8 @@
 """Exported models: a .safetensors file with the weights and, in its metadata, what builds them.
 
 The metadata have one entry, whose JSON is {"format": number, "card": {...}, ...}: all that the
-caller's `build` needs, and what is told of the training. A strange file is held against the network that it names before any tensor is read, and no
-code in it ever runs.
+caller's `build` needs, and what is told of the training. A strange file is held against the network
+that it names before any tensor is read, and no code in it ever runs.
 """
 
 import json
@@ -75,7 +75,8 @@ def read(
     """(the network in evaluation mode and float32, the JSON under `key`).
 
     `build` makes the network from that JSON and may raise LookupError, TypeError, ValueError,
-    ArithmeticError or RuntimeError for what names none. UserError for a file that is damaged or holds something else.
+    ArithmeticError or RuntimeError for what names none. UserError for a file that is damaged or
+    holds something else.
     """
     try:
         with safe_open(path, "pt") as file:
