@@ -57,6 +57,8 @@ class SqueezeNet(ImageNetBackbone):
                 nn.AdaptiveAvgPool2d(1), nn.Flatten(),
             )  # fmt: skip
         he_initialise(self)
+        if num_classes:  # as published: a ReLU follows, and larger scores die under it
+            nn.init.normal_(self.classifier[1].weight, std=0.01)
         self._finish()
 
     def _head(self, last: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ STRENGTHS = (
     1.0,
     10.0,
 )  # of ridge, times the mean squared length of the features
-SCREENS = {"train": 1200, "validate": 400, "test": 800}
+SCREENS = {"train": 3000, "validate": 400, "test": 800}
 PHOTOS = {"train": 20_000, "validate": 5_000, "test": 10_000}
 SEEDS = {"train": 3_000_017, "validate": 4_000_037, "test": 5_000_011}
 PLAYERS = 4  # emulators for each game and split
