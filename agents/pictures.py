@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +41,7 @@ def game_pictures(
 
     The whole screen is resized (antialiased), so its sides of 160 and 210 pixels become equal, near
     to what a television made of them. A game that shows fewer different screens gives fewer, and
-    that is said. UserError for an unknown game.
+    that is said. No held-out picture equals one of the others. UserError for an unknown game.
     """
     games = [resolve(name.strip()) for name in names if name.strip()]
     if not games or len(set(games)) < len(games):
@@ -50,18 +50,23 @@ def game_pictures(
         raise UserError(f"--frames starts at 1, not {count}.")
     held_out = max(LEAST_HELD_OUT, round(count * HELD_OUT))
     say(f"Playing {', '.join(games)} for {count:,} pictures each ...")
-    return (
-        _gather(games, size, count, seed, say),
-        _gather(games, size, held_out, seed + HELD_OUT_SEED, say),
-    )
+    learned, seen = _gather(games, size, count, seed, frozenset(), say)
+    return learned, _gather(games, size, held_out, seed + HELD_OUT_SEED, seen, say)[0]
 
 
 def _gather(
-    games: Sequence[str], size: int, count: int, seed: int, say: Callable[[str], None]
-) -> Pictures:
+    games: Sequence[str],
+    size: int,
+    count: int,
+    seed: int,
+    others: Set[int],
+    say: Callable[[str], None],
+) -> tuple[Pictures, Set[int]]:
+    """The pictures and their checksums, none of which is among `others`."""
     agents = zoo_agents()
     pixels: list[np.ndarray] = []
     labels: list[int] = []
+    seen: set[int] = set()
     for label, game in enumerate(games):
         players = [
             play(
@@ -72,19 +77,23 @@ def _gather(
             )
             for number in range(PLAYERS)
         ]
-        found: dict[int, np.ndarray] = {}  # by a checksum of the pixels
+        found: dict[int, np.ndarray] = {}  # by the pixels' checksum
         for start in range(0, count * TRIES, BATCH):
             screens = [next(players[(start + i) % PLAYERS]).pixels for i in range(BATCH)]
             for picture in _resized(np.stack(screens), size):
-                if len(found) < count:
-                    found.setdefault(zlib.crc32(picture.tobytes()), picture)
+                checksum = zlib.crc32(picture.tobytes())
+                if len(found) < count and checksum not in others:
+                    found.setdefault(checksum, picture)
             if len(found) == count:
                 break
         else:
+            if not found:
+                raise UserError(f"{game} shows no two different pictures: leave it out of --data.")
             say(f"{game} showed {len(found):,} different pictures only.")
         pixels += found.values()
         labels += [label] * len(found)
-    return Pictures(torch.from_numpy(np.stack(pixels)), torch.tensor(labels), games)
+        seen |= found.keys()
+    return Pictures(torch.from_numpy(np.stack(pixels)), torch.tensor(labels), games), seen
 
 
 def _resized(screens: np.ndarray, size: int) -> np.ndarray:

@@ -8,11 +8,13 @@ Source of the preset `dcgan2015`: Radford, Metz & Chintala 2016, "Unsupervised R
 Learning with Deep Convolutional Generative Adversarial Networks", section 3; its losses are the
 binary cross-entropies of Goodfellow et al. 2014.
 
-Departs from the paper: kernels are 4x4 (the authors' are 5x5), latent numbers normal (theirs are
-uniform in ±1), and the layers of 64x64 pictures have 512 to 64 channels (theirs for bedrooms 1,024
-to 128: --width 128 --critic-width 2), all as in PyTorch's example; batch norms begin with gains
-from N(1, 0.02) and the generator's loss is the non-saturating one, as in that example and the
-authors' code; pictures come and go in [0, 1] instead of [-1, 1] (the networks themselves map).
+Departs from the paper: it leaves open how wide the discriminator is, whether there are biases, and
+how batch norms begin. Here the discriminator has 128 to 1,024 channels, there are no biases, and
+gains begin at N(1, 0.02), all as in the authors' code, and as there the generator's loss is the
+non-saturating one. Pictures come and go in [0, 1] instead of [-1, 1] (the networks themselves map).
+
+The preset `example` is what PyTorch's example makes of it: 4x4 kernels, half as many channels,
+normal latent numbers, batches of 64.
 
 The preset `modern` keeps the layers small and adds what keeps a GAN alive: a critic on features
 that do not learn, or with spectral norm and a penalty on its gradients (R1), DiffAugment, an
@@ -22,6 +24,7 @@ averaged generator, self-modulation, and two learning rates (TTUR).
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +34,7 @@ import torch
 from torch import Tensor, nn
 
 from generators import diffaugment, gan_losses, gan_nets
-from generators.dreamer import Dreamer, Plan, copied, load
+from generators.dreamer import Dreamer, Plan, copied, draw, load
 from generators.gan_scores import LEAST, Features, Scorer
 from playground import ranks
 from playground.ahead import Ahead
@@ -49,6 +52,7 @@ PANEL = 36  # pictures of a panel
 WARN_SHARE = 0.5  # of the best coverage or recall: below, kinds of pictures are being forgotten
 STANDING_BATCHES = 16  # of 64 dreams, from which the batch norms' statistics are measured
 NOISE_SEED = 20  # of what the panels show, always
+FINGERPRINT = 256  # pictures whose checksum tells a set from another one
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,15 @@ class DCGANConfig:
     classes: bool = setting(False, "conditioned on the class: the game, or the folder")
     latent: int = setting(100, "length of the vector that a picture is made from")
     width: int = setting(32, "channels of the generator's last layer but one")
+    kernel: int = setting(4, "side of the strided convolutions: 4, or 5 as in the paper")
+    noise: str = setting("normal", "how that vector is drawn", choices=("normal", "uniform"))
     modulated: bool = setting(True, "the generator's batch norms depend on that vector")
     critic: str = setting("projected", "what judges", choices=("classic", "projected"))
     critic_width: float = setting(0.5, "channels of a classic critic, times 64, 128, ...")
     norm: str | None = setting("spectral", "of a classic critic: batch, spectral or none")
     loss: str = setting("hinge", "what both minimise", choices=gan_losses.LOSSES)
-    r1: float = setting(0.0, "weight of the gradient penalty on real pictures")
-    r2: float = setting(0.0, "weight of the gradient penalty on generated pictures")
+    r1: float = setting(0.0, "weight of the gradient penalty at real pictures, as varied")
+    r2: float = setting(0.0, "weight of the gradient penalty at generated ones, as varied")
     penalty_every: int = setting(8, "updates between two penalties, which weigh as much more")
     augment: tuple[str, ...] = setting(
         ("colour", "translation", "cutout"), "DiffAugment of real and generated pictures"
@@ -104,15 +110,19 @@ class DCGANConfig:
 
 MODERN = DCGANConfig()
 DCGAN2015 = replace(
-    MODERN, width=64, modulated=False, critic="classic", critic_width=1.0, norm="batch",
-    loss="bce", augment=(), batch_size=128, beta1=0.5, beta2=0.999,
+    MODERN, width=128, kernel=5, noise="uniform", modulated=False, critic="classic",
+    critic_width=2.0, norm="batch", loss="bce", augment=(), batch_size=128, beta1=0.5, beta2=0.999,
+)  # fmt: skip
+EXAMPLE = replace(
+    DCGAN2015, width=64, kernel=4, noise="normal", critic_width=1.0, batch_size=64
 )  # fmt: skip
 CLASSIC = replace(MODERN, critic="classic", r1=1.0, beta1=0.0)
-PRESETS = {"modern": MODERN, "classic": CLASSIC, "dcgan2015": DCGAN2015}
+PRESETS = {"modern": MODERN, "classic": CLASSIC, "dcgan2015": DCGAN2015, "example": EXAMPLE}
 TRAINERS: dict[str, dict[str, Any]] = {  # what a preset asks of the trainer
     "modern": {"ema": 0.998},
     "classic": {"ema": 0.998},
     "dcgan2015": {},
+    "example": {},
 }
 
 
@@ -147,12 +157,14 @@ class DCGAN(nn.Module):
             raise UserError("--classes needs pictures of two or more classes.")
         channels = pictures.channels
         self.plan = Plan(
-            config.size, channels, config.latent, config.width, classes, config.modulated
-        )
+            config.size, channels, config.latent, config.width, classes, config.modulated,
+            config.kernel, config.noise,
+        )  # fmt: skip
         self.generator = self.plan.build()
         self.critic = gan_nets.critic(
-            config.critic, config.size, channels, config.critic_width, config.norm, len(classes)
-        )
+            config.critic, config.size, channels, config.critic_width, config.norm, len(classes),
+            config.kernel,
+        )  # fmt: skip
         self.optimizers = {
             "generator": self._adam(self.generator, config.learning_rate),
             "critic": self._adam(self.critic, config.critic_rate),
@@ -241,7 +253,8 @@ class DCGAN(nn.Module):
         return {"generator_loss": trainer.minimize(loss, self.optimizers["generator"])}
 
     def _noise(self, like: Tensor) -> Tensor:
-        return torch.randn(len(like), self.config.latent, device=like.device)
+        shape = (len(like), self.config.latent)
+        return draw(shape, self.config.noise, device=like.device)
 
     def _read(self, number: int) -> tuple[Tensor, Tensor]:
         """This process's pictures (B, C, S, S) uint8 and labels (B,) for a step of the critic."""
@@ -250,6 +263,20 @@ class DCGAN(nn.Module):
             ranks.world(),
         )  # fmt: skip
         return self.pictures.read(chosen), self.pictures.labels[chosen]
+
+    def rehearsal(self) -> Callable[[], Tensor]:
+        """The work of an update on noise, by which the trainer times precisions."""
+        c, device = self.config, next(self.generator.parameters()).device
+        shape = (c.batch_size, self.plan.channels, c.size, c.size)
+        real = to_unit(torch.randint(0, 256, shape, dtype=torch.uint8, device=device))
+        labels = torch.zeros(len(real), dtype=torch.int64, device=device)
+
+        def loss() -> Tensor:
+            fake = self.generator(self._noise(real), labels)
+            on_real, on_fake = self._judge(real, fake, labels, False)
+            return gan_losses.critic_loss(c.loss, on_real.float(), on_fake.float())
+
+        return loss
 
     # Looking, saving, going on.
 
@@ -264,7 +291,11 @@ class DCGAN(nn.Module):
         return dreamer
 
     def evaluate(self, trainer: Trainer) -> dict[str, Any]:
-        """fid, kid, precision, recall and coverage (see `gan_scores`); the score is -fid."""
+        """fid, kid, precision, recall and coverage (see `gan_scores`); the score is -fid.
+
+        They compare within a run. A projected critic looks through the same frozen network, which
+        flatters them: what is to be held against others needs features that neither has used.
+        """
         if self._scorer is None:
             self._features = features_to_score()
             self._features.backbone.to(trainer.device)
@@ -313,13 +344,18 @@ class DCGAN(nn.Module):
 
     def attach(self, run: Run) -> None:
         """UserError when the run was begun with other pictures; a new run remembers these."""
-        own = {"count": len(self.pictures), "classes": list(self.pictures.classes)}
+        some = torch.linspace(0, len(self.pictures) - 1, FINGERPRINT).round().long()
+        own = {
+            "count": len(self.pictures),
+            "classes": list(self.pictures.classes),
+            "checksum": zlib.crc32(self.pictures.read(some).numpy().tobytes()),
+        }
         if "pictures" not in run.settings and ranks.rank() == 0:
             self.keep(run.path)
         if run.settings.setdefault("pictures", own) != own:
             raise UserError(
-                f"{self.config.data} does not hold the pictures that {run.path} was trained on: "
-                f"{len(self.pictures):,} of {listed(self.pictures.classes)}."
+                f"{self.config.data} does not hold the pictures that {run.path} was trained on, "
+                f"but {len(self.pictures):,} others of {listed(self.pictures.classes)}."
             )
         run.update()
 

@@ -34,12 +34,15 @@ class Plan:
     width: int
     classes: tuple[str, ...]
     modulated: bool
+    kernel: int = 4
+    noise: str = "normal"
 
     def build(self) -> Generator:
         """The network, at its first weights."""
         return Generator(
-            self.size, self.channels, self.latent, self.width, len(self.classes), self.modulated
-        )
+            self.size, self.channels, self.latent, self.width, len(self.classes), self.modulated,
+            self.kernel,
+        )  # fmt: skip
 
 
 def copied(plan: Plan, network: nn.Module) -> Generator:
@@ -78,7 +81,7 @@ class Dreamer:
         if n < 1:
             raise UserError(f"A number of dreams starts at 1, not {n}.")
         generator = torch.Generator().manual_seed(seed)
-        noise = draw((n, self.plan.latent), generator, truncation)
+        noise = self._noise(n, generator, truncation)
         return self.draw(noise, self._labels(n, label, generator))
 
     @torch.no_grad()
@@ -97,7 +100,7 @@ class Dreamer:
         labels = self.labels_in_turn(n)
         for i in range(0, n, BATCH):
             count = min(BATCH, n - i)
-            noise = draw((count, self.plan.latent), generator)
+            noise = self._noise(count, generator)
             yield self.draw(noise, None if labels is None else labels[i : i + count])
 
     def labels_in_turn(self, n: int) -> Tensor | None:
@@ -120,7 +123,7 @@ class Dreamer:
         if steps < 1 or stops < 2:
             raise UserError("A walk has two stops at least, and a step between them.")
         generator = torch.Generator().manual_seed(seed)
-        noise = draw((stops, self.plan.latent), generator, truncation)
+        noise = self._noise(stops, generator, truncation)
         labels = self._labels(stops, label, generator)
         for i in range(stops):
             for t in torch.arange(steps) / steps:
@@ -130,6 +133,9 @@ class Dreamer:
                     yield self.draw(z)[0]
                 else:
                     yield self._between(z, labels[[i, j]], float(t))
+
+    def _noise(self, n: int, generator: torch.Generator, truncation: float | None = None) -> Tensor:
+        return draw((n, self.plan.latent), self.plan.noise, generator, truncation)
 
     @torch.no_grad()
     def _between(self, noise: Tensor, labels: Tensor, t: float) -> Tensor:
@@ -188,13 +194,23 @@ class Dreamer:
 
 
 def draw(
-    shape: tuple[int, ...], generator: torch.Generator, truncation: float | None = None
+    shape: tuple[int, ...],
+    noise: str,
+    generator: torch.Generator | None = None,
+    truncation: float | None = None,
+    device: torch.device | None = None,
 ) -> Tensor:
-    """Standard normal numbers, of which those beyond ± truncation do not occur."""
-    if truncation is None:
-        return torch.randn(shape, generator=generator)
-    if not truncation > 0:
+    """Latent numbers: standard "normal" ones, or "uniform" in ±1.
+
+    Those beyond ± truncation do not occur; uniform ones lie within ±1 anyway.
+    """
+    if truncation is not None and not truncation > 0:
         raise UserError(f"--truncation must be above 0, not {truncation}.")
+    if noise == "uniform":
+        reach = min(truncation or 1.0, 1.0)
+        return (torch.rand(shape, generator=generator, device=device) * 2 - 1) * reach
+    if truncation is None:
+        return torch.randn(shape, generator=generator, device=device)
     reach = math.erf(truncation / math.sqrt(2))  # of the distribution's mass
     uniform = torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1
     return (torch.erfinv(uniform * reach) * math.sqrt(2)).float()

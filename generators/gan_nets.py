@@ -52,11 +52,17 @@ class Modulated(nn.Module):
         return torch.addcmul(self.shift(condition)[..., None, None], self.norm(x), scale)
 
 
-class Generator(nn.Module):
-    """Fractionally strided 4x4 convolutions from 4x4 to `size`, ReLU between them, tanh at the end.
+def doubled(before: int, after: int, kernel: int, bias: bool = False) -> nn.ConvTranspose2d:
+    """The transposed convolution that doubles a map's sides."""
+    padding = (kernel - 1) // 2
+    return nn.ConvTranspose2d(before, after, kernel, 2, padding, kernel - 4, bias=bias)
 
-    Plain, it is the paper's, without labels. `modulated`, each batch norm's gains and shifts come
-    from the latent vector and the label, and weights begin at He's variance.
+
+class Generator(nn.Module):
+    """Fractionally strided convolutions from 4x4 to `size`, ReLU between them, tanh at the end.
+
+    Plain, it is the paper's (with kernel 5), without labels. `modulated`, each batch norm's gains
+    and shifts come from the latent vector and the label, and weights begin at He's variance.
     """
 
     def __init__(
@@ -67,8 +73,11 @@ class Generator(nn.Module):
         width: int = 64,
         classes: int = 0,
         modulated: bool = False,
+        kernel: int = 4,
     ) -> None:
         super().__init__()
+        if kernel not in (4, 5):
+            raise UserError(f"--kernel is 4 or 5, not {kernel}.")
         if classes and not modulated:
             raise UserError("The paper's generator knows no classes; use --modulated.")
         steps = doublings(size)
@@ -81,22 +90,22 @@ class Generator(nn.Module):
         self.norms = nn.ModuleList([self._norm(before, condition)])
         self.convs = nn.ModuleList()
         for _ in range(steps - 1):
-            self.convs.append(nn.ConvTranspose2d(before, before // 2, 4, 2, 1, bias=False))
+            self.convs.append(doubled(before, before // 2, kernel))
             before //= 2
             self.norms.append(self._norm(before, condition))
-        self.last = nn.ConvTranspose2d(before, channels, 4, 2, 1, bias=modulated)
+        self.last = doubled(before, channels, kernel, bias=modulated)
         normal_initialise(self)
         if modulated:
             for conv in (self.first, *self.convs, self.last):
-                # A pixel of the output sees a quarter of the 4x4 taps; of the first layer, one.
-                taps = 1 if conv is self.first else 4
+                # A pixel of the output sees a quarter of the taps; of the first layer, one.
+                taps = 1 if conv is self.first else kernel**2 / 4
                 nn.init.normal_(conv.weight, 0.0, math.sqrt(2 / (conv.in_channels * taps)))
 
     def _norm(self, channels: int, condition: int) -> nn.Module:
         return Modulated(channels, condition) if self.modulated else nn.BatchNorm2d(channels)
 
     def forward(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
-        """(N, latent) from N(0, 1), (N,) int64 or None -> (N, channels, size, size) in [0, 1]."""
+        """(N, latent) latent vectors, (N,) int64 or None -> (N, channels, size, size) in [0, 1]."""
         return self.generate(noise, self.labels(labels) if self.classes else None)
 
     def generate(self, noise: Tensor, label: Tensor | None) -> Tensor:
@@ -195,12 +204,19 @@ class ProjectedCritic(nn.Module):
 
 
 def critic(
-    kind: str, size: int, channels: int, width: float, norm: str | None, classes: int
+    kind: str,
+    size: int,
+    channels: int,
+    width: float,
+    norm: str | None,
+    classes: int,
+    kernel: int = 4,
 ) -> Critic | ProjectedCritic:
     """The paper's layers ("classic"), or one on the arcade backbone that ships ("projected")."""
     if kind == "projected":
         return ProjectedCritic(create("arcade", channels, weights="arcade"), classes)
-    trunk = create("dcgan", channels, width=width, depth=doublings(size), norm=norm)
+    depth = doublings(size)
+    trunk = create("dcgan", channels, width=width, depth=depth, norm=norm, kernel=kernel)
     made = Critic(trunk, 4, classes)
     if norm == "spectral":
         spectral_norm(made.head)

@@ -125,6 +125,7 @@ DREAMS = Door(
         "modern": "small, steady, quick",
         "classic": "the same without a pretrained critic",
         "dcgan2015": "Radford et al. 2016",
+        "example": "as PyTorch's example has it",
     },
     settings=_settings,
     label=_label,

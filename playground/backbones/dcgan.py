@@ -9,7 +9,7 @@ Radford, Metz & Chintala 2016, "Unsupervised Representation Learning with Deep C
 Generative Adversarial Networks", section 3: strides instead of pooling, LeakyReLU of slope 0.2,
 batch normalisation in all layers but the first, no biases, all weights from N(0, 0.02). Pictures
 of 64x64 come out as 4x4; `depth` 3 makes 4x4 of 32x32, 5 of 128x128. Pictures are brought to
-[-1, 1] inside.
+[-1, 1] inside. Kernels are 4x4, as in PyTorch's example, or with kernel=5 the paper's 5x5.
 
 norm="spectral" (Miyato et al. 2018) divides each convolution's weights by their largest singular
 value, one power iteration at each forward in training mode, and needs no other normalisation; these
@@ -42,7 +42,7 @@ def normal_initialise(module: nn.Module) -> None:
 
 
 class DCGAN(Backbone):
-    """`depth` convolutions of stride 2; `width` multiplies the channels."""
+    """`depth` convolutions of stride 2, `kernel` 4 or 5; `width` multiplies the channels."""
 
     MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # [0, 1] -> [-1, 1]
 
@@ -53,15 +53,18 @@ class DCGAN(Backbone):
         width: float = 1.0,
         depth: int = 4,
         norm: str | None = "batch",
+        kernel: int = 4,
     ) -> None:
         super().__init__(in_channels, num_classes)
         one_of("norm", norm, None, "batch", "spectral")
         if not (isinstance(depth, int) and 1 <= depth <= 8):
             raise UserError(f"dcgan's depth is a whole number from 1 to 8, not {depth}.")
+        if kernel not in (4, 5):
+            raise UserError(f"dcgan's kernel is 4 or 5, not {kernel}.")
         before = in_channels
         for number in range(1, depth + 1):
             out = scaled(64 * 2 ** (number - 1), width)
-            conv = nn.Conv2d(before, out, 4, 2, padding=1, bias=norm != "batch")
+            conv = nn.Conv2d(before, out, kernel, 2, (kernel - 1) // 2, bias=norm != "batch")
             self.add_module(f"conv{number}", conv)
             if norm == "batch" and number > 1:
                 self.add_module(f"norm{number}", nn.BatchNorm2d(out))

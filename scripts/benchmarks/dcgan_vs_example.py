@@ -14,8 +14,8 @@ each draws --samples pictures, which are held against real ones that neither has
 features of the ImageNet MobileNetV2, which neither has used. Ours is the preset `modern` without
 classes; its weights are those it ends with (--best: those that its own evaluations chose).
 
---speed trains ours at the example's architecture and settings (preset dcgan2015, batches of 64) for
-some blocks of updates, in turn with the example, and compares pictures a second.
+--speed trains ours at the example's architecture and settings (preset `example`) for some blocks of
+updates, in turn with the example, and compares pictures a second.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ def speed(args: argparse.Namespace) -> dict[str, Any]:
     pictures, held_out = pictures_of(args.data, args.size, args.frames, 0, say=lambda text: None)
     example = Example(args.size, pictures.channels)
     batches = example.batches(pictures)
-    config = replace(dcgan.PRESETS["dcgan2015"], data=args.data, size=args.size, batch_size=BATCH)
+    config = replace(dcgan.PRESETS["example"], data=args.data, size=args.size)
     seconds: dict[str, list[float]] = {"ours": [], "example": []}
 
     class Timed(dcgan.DCGAN):

@@ -1,5 +1,6 @@
 """Game frames as labelled pictures: distinct, of all games alike, held-out ones, their file."""
 
+import itertools
 import zlib
 
 import numpy as np
@@ -50,7 +51,7 @@ def test_pictures_are_distinct_and_labelled(gathered):
 def test_held_out_ones_come_from_other_games_played(gathered):
     found, held_out, _ = gathered
     known = {picture.numpy().tobytes() for picture in pixels(found)}
-    assert sum(p.numpy().tobytes() not in known for p in pixels(held_out)) > len(held_out) // 2
+    assert not any(p.numpy().tobytes() in known for p in pixels(held_out))
 
 
 def test_the_same_seed_is_the_same_play(small, gathered):
@@ -69,13 +70,18 @@ def test_the_whole_screen_is_resized():
 
 
 def test_a_game_with_few_screens_says_so(small, monkeypatch):
-    def still(*_):
-        return iter(lambda: type("Still", (), {"pixels": np.zeros((210, 160, 3), np.uint8)}), None)
+    def shades(count: int):
+        pictures = (np.full((210, 160, 3), i % count, np.uint8) for i in itertools.count())
+        return lambda *_: (type("Still", (), {"pixels": pixels}) for pixels in pictures)
 
-    monkeypatch.setattr(game_pictures, "play", still)
+    monkeypatch.setattr(game_pictures, "play", shades(31))
     said: list[str] = []
-    found, _ = gather(["pong"], 32, 30, say=said.append)
-    assert len(found) == 1 and "pong showed 1 different pictures only." in said
+    found, held_out = gather(["pong"], 32, 30, say=said.append)
+    assert (len(found), len(held_out)) == (30, 1)
+    assert "pong showed 1 different pictures only." in said
+    monkeypatch.setattr(game_pictures, "play", shades(2))
+    with pytest.raises(UserError, match="pong shows no two different pictures"):
+        gather(["pong"], 32, 30, say=said.append)
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,8 @@ def test_presets_hold(name):
 
 def test_the_paper_is_as_written():
     paper = PRESETS["dcgan2015"]
-    assert (paper.size, paper.latent, paper.width, paper.critic_width) == (64, 100, 64, 1.0)
+    assert (paper.size, paper.latent, paper.width, paper.critic_width) == (64, 100, 128, 2.0)
+    assert (paper.kernel, paper.noise) == (5, "uniform")
     assert (paper.critic, paper.norm, paper.loss, paper.modulated) == (
         "classic",
         "batch",
@@ -152,6 +153,15 @@ def test_precisions(precision, tmp_path, sets):
     )
     assert outcome.progress == 2 and math.isfinite(outcome.score)
     assert load(tmp_path / "dcgan" / "a").sample(1, 0, "red").dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_a_precision_can_be_measured(name, sets):
+    task = DCGAN(replace(PRESETS[name], **TINY), *sets)
+    loss = task.rehearsal()
+    loss().backward()
+    for network in (task.generator, task.critic):
+        assert all(p.grad is not None for p in network.parameters() if p.requires_grad)
 
 
 def test_penalties_go_round_a_compiled_critic(tmp_path, sets):
@@ -348,8 +358,11 @@ def test_evaluating_changes_nothing(tmp_path, sets):
 def test_goes_on_only_with_its_own_pictures(tmp_path, sets):
     run, _, _ = train(tmp_path, FULL, sets, steps=1)
     kept = []
-    with pytest.raises(UserError, match=r"blobs does not hold the pictures.*80 of red, green"):
+    with pytest.raises(UserError, match=r"blobs does not hold the pictures.*80 others of red, gr"):
         train(tmp_path, FULL, (blobs(80), sets[1]), resume=True, steps=2)
+    others = blobs(len(sets[0]), seed=9)
+    with pytest.raises(UserError, match=r"blobs does not hold the pictures"):
+        train(tmp_path, FULL, (others, sets[1]), resume=True, steps=2)
     again = DCGAN(FULL, *sets)
     again.keep = kept.append  # type: ignore[assignment]
     again.attach(Run.open(run.path))

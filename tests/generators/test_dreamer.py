@@ -119,7 +119,7 @@ def test_a_stream_holds_all_classes_alike(dreamer):
 
 def test_truncation_bounds_the_latent_numbers():
     def numbers(truncation: float | None) -> torch.Tensor:
-        return draw((400, 50), torch.Generator().manual_seed(0), truncation)
+        return draw((400, 50), "normal", torch.Generator().manual_seed(0), truncation)
 
     for bound in (0.3, 1.0, 2.0):
         found = numbers(bound)
@@ -131,6 +131,13 @@ def test_truncation_bounds_the_latent_numbers():
         assert float(found.var()) == pytest.approx(variance, rel=0.05)
     assert float(numbers(20.0).std()) == pytest.approx(1, abs=0.02)
     assert float(numbers(None).abs().max()) > 3
+
+
+@pytest.mark.parametrize("truncation, reach", [(None, 1.0), (3.0, 1.0), (0.4, 0.4)])
+def test_uniform_latent_numbers(truncation, reach):
+    found = draw((400, 50), "uniform", torch.Generator().manual_seed(0), truncation)
+    assert 0.999 * reach < found.abs().max() <= reach
+    assert float(found.var()) == pytest.approx(reach**2 / 3, rel=0.02)
 
 
 def test_truncated_dreams_are_more_alike(dreamer):

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from generators import gan_losses, gan_nets
-from generators.dcgan import DCGAN2015
+from generators.dcgan import DCGAN2015, EXAMPLE, DCGANConfig
 from generators.dreamer import Plan
 from generators.gan_nets import Generator, critic
 from playground.backbones.dcgan import STD
@@ -17,11 +17,35 @@ from playground.errors import UserError
 WIDTH = 4
 
 
-def reference() -> tuple[nn.Sequential, nn.Sequential]:
-    """Generator and discriminator for 64x64 as in PyTorch's example, written out: pictures in ±1.
+def paper() -> tuple[nn.Sequential, nn.Sequential]:
+    """Generator and discriminator for 64x64, written out: pictures in ±1, latent numbers too.
 
-    Radford et al., section 3 and figure 1, with 64 filters and 4x4 kernels.
+    Radford et al., section 3 and figure 1; the discriminator mirrors the generator.
     """
+    down = nn.Conv2d
+
+    def up(before: int, after: int) -> nn.Module:
+        return nn.ConvTranspose2d(before, after, 5, 2, 2, output_padding=1, bias=False)
+
+    generator = nn.Sequential(
+        nn.ConvTranspose2d(100, 1024, 4, bias=False), nn.BatchNorm2d(1024), nn.ReLU(),
+        up(1024, 512), nn.BatchNorm2d(512), nn.ReLU(),
+        up(512, 256), nn.BatchNorm2d(256), nn.ReLU(),
+        up(256, 128), nn.BatchNorm2d(128), nn.ReLU(),
+        up(128, 3), nn.Tanh(),
+    )  # fmt: skip
+    discriminator = nn.Sequential(
+        down(3, 128, 5, 2, 2, bias=False), nn.LeakyReLU(0.2),
+        down(128, 256, 5, 2, 2, bias=False), nn.BatchNorm2d(256), nn.LeakyReLU(0.2),
+        down(256, 512, 5, 2, 2, bias=False), nn.BatchNorm2d(512), nn.LeakyReLU(0.2),
+        down(512, 1024, 5, 2, 2, bias=False), nn.BatchNorm2d(1024), nn.LeakyReLU(0.2),
+        down(1024, 1, 4, 1, 0, bias=False), nn.Sigmoid(),
+    )  # fmt: skip
+    return generator, discriminator
+
+
+def example() -> tuple[nn.Sequential, nn.Sequential]:
+    """The same in PyTorch's example: 64 filters and 4x4 kernels."""
     up, down = nn.ConvTranspose2d, nn.Conv2d
     generator = nn.Sequential(
         up(100, 512, 4, 1, 0, bias=False), nn.BatchNorm2d(512), nn.ReLU(),
@@ -59,15 +83,26 @@ def in_order(network: nn.Module) -> list[nn.Parameter]:
     return [*convs, *by_layer(network, nn.BatchNorm2d)]
 
 
-@pytest.fixture(scope="module")
-def papers() -> Any:
+# preset, its reference, how many parameters the two have: of the example as it prints them, of the
+# paper 100 1024 16 + (1024 512 + 512 256 + 256 128 + 128 3) 25 + 2 (1024 + 512 + 256 + 128) and
+# (3 128 + 128 256 + 256 512 + 512 1024) 25 + 1024 16 + 2 (256 + 512 + 1024)
+PAPERS = {
+    "dcgan2015": (DCGAN2015, paper, 18_855_040, 17_232_768),
+    "example": (EXAMPLE, example, 3_576_704, 2_765_568),
+}
+
+
+@pytest.fixture(scope="module", params=list(PAPERS))
+def papers(request: pytest.FixtureRequest) -> Any:
     """(our generator, our critic, the reference's two), of the same weights, and pictures."""
     torch.manual_seed(0)
-    c = DCGAN2015
+    c: DCGANConfig
+    c, reference, *counts = PAPERS[request.param]
     ours = [
-        Plan(c.size, 3, c.latent, c.width, (), c.modulated).build(),
-        critic(c.critic, c.size, 3, c.critic_width, c.norm, 0),
+        Plan(c.size, 3, c.latent, c.width, (), c.modulated, c.kernel).build(),
+        critic(c.critic, c.size, 3, c.critic_width, c.norm, 0, c.kernel),
     ]
+    assert [sum(p.numel() for p in network.parameters()) for network in ours] == counts
     theirs = reference()
     with torch.no_grad():
         for own, other in zip(ours, theirs, strict=True):
@@ -78,10 +113,7 @@ def papers() -> Any:
 
 def test_the_paper_s_networks_have_the_paper_s_layers(papers):
     generator, judge, their_generator, their_judge, *_ = papers
-    for ours, theirs, count in (
-        (generator, their_generator, 3_576_704), (judge, their_judge, 2_765_568),
-    ):  # fmt: skip
-        assert sum(p.numel() for p in ours.parameters()) == count  # as PyTorch's example prints
+    for ours, theirs in ((generator, their_generator), (judge, their_judge)):
         assert [p.shape for p in in_order(ours)] == [p.shape for p in in_order(theirs)]
 
 
@@ -126,10 +158,11 @@ def same_gradients(own: Any, ours: nn.Module, theirs: Any, other: nn.Module) -> 
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3 * float(b.abs().max()))
 
 
+@pytest.mark.parametrize("kernel", [4, 5])
 @pytest.mark.parametrize("size", gan_nets.SIZES)
 @pytest.mark.parametrize("modulated", [False, True])
-def test_sizes_of_generators(size, modulated):
-    made = Generator(size, 3, 8, WIDTH, modulated=modulated)
+def test_sizes_of_generators(size, modulated, kernel):
+    made = Generator(size, 3, 8, WIDTH, modulated=modulated, kernel=kernel)
     x = made(torch.randn(2, 8))
     assert x.shape == (2, 3, size, size) and x.dtype == torch.float32
     assert x.min() >= 0 and x.max() <= 1 and x.std() > 0
@@ -143,7 +176,16 @@ def test_sizes_of_critics(size, kind):
     places = sum((size // stride) ** 2 for stride in (4, 8, 16, 32))
     x = torch.rand(2, 3, size, size)
     assert made(x).shape == (2, 1 if kind == "classic" else places)
-    assert critic(kind, size, 1, 1 / 16, "spectral", 0)(x[:, :1]).shape[0] == 2
+    assert critic(kind, size, 1, 1 / 16, "spectral", 0, kernel=5)(x[:, :1]).shape[0] == 2
+
+
+def test_a_kernel_that_is_none():
+    for make in (
+        lambda: Generator(kernel=3),
+        lambda: critic("classic", 32, 3, 1.0, "batch", 0, kernel=3),
+    ):
+        with pytest.raises(UserError, match=r"kernel is 4 or 5, not 3\.$"):
+            make()
 
 
 def test_a_size_that_is_none():
