@@ -289,7 +289,7 @@ class Run:
         return self._board
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All logged lines, oldest first; a line torn by a crash is left out."""
+        """All logged lines, oldest first; one that a crash tore, or without a step, is left out."""
         try:
             lines = (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
@@ -297,7 +297,9 @@ class Run:
         found = []
         for line in lines:
             with contextlib.suppress(ValueError):
-                found.append(json.loads(line))
+                figures = json.loads(line)
+                if isinstance(figures, dict) and isinstance(figures.get("step"), int | float):
+                    found.append(figures)
         return found
 
     def rewind(self, step: int) -> None:

@@ -64,6 +64,7 @@ def test_metrics(tmp_path: Path) -> None:
     assert lines[0]["loss"] == 0.5 and lines[0]["score"] is None and lines[0]["count"] == 3
     assert lines[0]["returns"] == [1.0, 2] and lines[1]["loss"] is None and lines[0]["time"] > 0
     with open(run.path / "metrics.jsonl", "a") as file:
+        file.write('[1]\n7\n{"loss": 1}\n{"step": "x"}\n')  # of another hand
         file.write('{"step": 30, "lo')  # torn by a crash
     assert len(run.metrics()) == 2
     run.rewind(10)
