@@ -21,6 +21,9 @@ from typing import Any
 
 from safetensors import safe_open
 
+# So that this checkout's scripts are found.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from agents.arcade import ArcadeSource
 from playground import data
 from playground.backbone import create
@@ -31,9 +34,9 @@ from playground.pretrain import Pretrain, PretrainConfig
 from playground.run import Run, atomic_path, read_json, write_json
 from playground.trainer import Trainer, TrainerConfig, seed_everything
 from playground.weights import ZOO
+from scripts.benchmarks.cards import evaluations, flags
 
 TRAINER = TrainerConfig(threads=1, precision="fp32", ema=0.998, clip_norm=5.0, evaluate_every=500)
-PAUSE_SECONDS = 1800  # two log lines further apart belong to different sittings
 README = """# The backbones that ship
 
 `playground.backbone.create(NAME, weights=NAME)` loads one, without a network. Each has a card
@@ -164,24 +167,16 @@ def command(run: Run) -> str:
         kind, _ = data.parse(spec)
         words.append(f"--photo-data {'DIR' if kind == 'folder' else f'{kind}:DIR'}")
     usual = to_json(PretrainConfig()) | to_json(TRAINER)
-    for name, value in (run.settings["config"] | run.settings["trainer"]).items():
-        if name not in ("steps", "hours") and value != usual[name]:
-            shown = ",".join(map(str, value)) if isinstance(value, list) else value
-            words.append(f"--{name.replace('_', '-')} {'none' if value is None else shown}")
-    return " ".join(words)
+    given = run.settings["config"] | run.settings["trainer"]
+    return " ".join([*words, *flags(given, usual, without=("steps", "hours"))])
 
 
 def learning_curve(run: Run) -> tuple[float, list[list[float]]]:
     """Minutes trained, without pauses, and [[updates, minutes, score], ...]."""
-    seconds, before, curve = 0.0, None, []
-    for line in run.metrics():
-        if before is not None and 0 < line["time"] - before < PAUSE_SECONDS:
-            seconds += line["time"] - before
-        before = line["time"]
-        if "evaluate/score" in line:
-            score = round(line["evaluate/score"], 4)
-            curve.append([line["step"], round(seconds / 60, 1), score])
-    return round(seconds / 60, 1), curve
+    total, found = evaluations(run)
+    return total, [
+        [line["step"], minutes, round(line["evaluate/score"], 4)] for minutes, line in found
+    ]
 
 
 def write_table() -> None:

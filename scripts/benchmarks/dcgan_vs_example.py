@@ -38,6 +38,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+# So that this checkout's scripts are found.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from generators import dcgan
 from generators.gan_scores import Features, Scorer
 from playground.backbone import create

@@ -17,6 +17,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+# So that this checkout's scripts are found.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from agents import dqn
 from agents.agent import ZOO, Agent, read_weights
 from agents.atari import FRAMES_PER_STEP, PROTOCOLS, protocol
@@ -26,12 +29,12 @@ from playground.config import from_json, to_json
 from playground.errors import UserError
 from playground.run import Run, atomic_path, read_json, write_json
 from playground.trainer import TrainerConfig
+from scripts.benchmarks.cards import evaluations, flags
 
 LARGEST_BYTES = 4_000_000
 SCORES = ("machado", "sb3")
 # Far from the seeds of trainings (small) and of their evaluations (1,000,003 more).
 FRESH_SEED = 1_000_000_007
-PAUSE_SECONDS = 1800  # two log lines further apart belong to different sittings
 
 README = """# The agents that ship
 
@@ -134,20 +137,13 @@ def make_card(run: Run, agent: Agent, command: str | None) -> dict[str, Any]:
 
 
 def learning_curve(run: Run) -> tuple[list[list[float]], float]:
-    """([[agent steps, minutes, mean return, low, high], ...], minutes in all).
-
-    The clock starts with the first log line, and stands still while nobody trained.
-    """
-    curve: list[list[float]] = []
-    seconds, before = 0.0, None
-    for line in run.metrics():
-        if before is not None and 0 < line["time"] - before < PAUSE_SECONDS:
-            seconds += line["time"] - before
-        before = line["time"]
-        if "evaluate/score" in line:
-            figures = [line[f"evaluate/{name}"] for name in ("score", "low", "high")]
-            curve.append([line["step"], round(seconds / 60, 1), *figures])
-    return curve, round(seconds / 60, 1)
+    """([[agent steps, minutes, mean return, low, high], ...], minutes in all)."""
+    total, found = evaluations(run)
+    names = ("score", "low", "high")
+    return [
+        [line["step"], minutes, *(line[f"evaluate/{name}"] for name in names)]
+        for minutes, line in found
+    ], total
 
 
 def reconstruct(run: Run, config: DQNConfig, settings: TrainerConfig) -> str:
@@ -162,15 +158,7 @@ def reconstruct(run: Run, config: DQNConfig, settings: TrainerConfig) -> str:
         **to_json(TrainerConfig(**dqn.TRAINERS[preset])),
     }
     given = {**to_json(config), **to_json(settings)}
-    for name, value in given.items():
-        if value == usual[name] or name in ("game", "seed"):
-            continue
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        else:
-            words.append(f"--{flag} {'none' if value is None else value}")
-    return " ".join(words)
+    return " ".join([*words, *flags(given, usual, without=("game", "seed"))])
 
 
 def score(card: dict[str, Any], rules: str) -> str:
