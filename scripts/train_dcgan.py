@@ -123,7 +123,7 @@ DREAMS = Door(
     preset="modern",
     presets={
         "modern": "small, steady, quick",
-        "classic": "the same without a pretrained critic",
+        "projected": "a critic on the arcade backbone's features",
         "dcgan2015": "Radford et al. 2016",
         "example": "as PyTorch's example has it",
     },

@@ -19,7 +19,7 @@ from scripts import train_dcgan, training
 from scripts.play import _parser, main
 
 SMALL = [
-    *("--preset", "classic", "--size", "32", "--width", "4", "--latent", "8"),
+    *("--size", "32", "--width", "4", "--latent", "8"),
     *("--critic-width", "0.0625", "--batch-size", "8", "--samples", "64"),
     *("--precision", "fp32", "--threads", "1", "--log-every", "1"),
 ]
