@@ -28,7 +28,7 @@ TINY: dict[str, Any] = {
 # All that keeps state: averages, batch norms, spectral norms, penalties, augmentation, classes.
 FULL = replace(
     PRESETS["modern"], **TINY, classes=True, norm="spectral", loss="relativistic", r1=1.0, r2=0.5,
-    penalty_every=2, critic_steps=2, beta1=0.0,
+    penalty_every=2, critic_steps=2,
     augment=("colour", "translation", "cutout", "mirror"),
 )  # fmt: skip
 
