@@ -12,7 +12,8 @@ widest layer falls away in both of its networks, which makes it faster and bette
 Each training has --minutes of its own, alone, ours and the example's in turn, for each seed. Then
 each draws --samples pictures, which are held against real ones that neither has seen, in the last
 features of the ImageNet MobileNetV2, which neither has used. Ours is the preset `modern` without
-classes; its weights are those it ends with (--best: those that its own evaluations chose).
+classes; its weights are those it ends with (--best: those that its own evaluations chose). Other
+flags are settings of ours, as of `train dcgan`: `--norm spectral --seeds 1` measures an idea.
 
 --speed trains ours at the example's architecture and settings (preset `example`) for some blocks of
 updates, in turn with the example, and compares pictures a second.
@@ -44,7 +45,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from generators import dcgan
 from generators.gan_scores import Features, Scorer
 from playground.backbone import create
-from playground.config import to_json
+from playground.config import add_arguments, apply_arguments, to_json
 from playground.data import Pictures
 from playground.run import Run, device_name, write_json
 from playground.trainer import Trainer, TrainerConfig, seed_everything
@@ -150,7 +151,8 @@ def train_ours(
 ) -> tuple[Any, int]:
     """As above, by the shared trainer."""
     seed_everything(seed)
-    config = replace(dcgan.PRESETS[args.preset], data=args.data, size=args.size)
+    preset = replace(dcgan.PRESETS[args.preset], data=args.data, size=args.size)
+    config = apply_arguments(preset, args.settings)
     settings = TrainerConfig(
         **dcgan.TRAINERS[args.preset], hours=args.minutes / 60, seed=seed,
         evaluate_every=args.evaluate_every, checkpoint_minutes=None,
@@ -243,7 +245,7 @@ def speed(args: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> int:
     """See the module's top."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     add = parser.add_argument
     add("--data", required=True, metavar="SPEC", help="as of `train dcgan`")
     add("--size", type=int, default=64, choices=(32, 64), help="of the pictures (default 64)")
@@ -261,7 +263,10 @@ def main() -> int:
     add("--one", help=argparse.SUPPRESS)
     add("--out", type=Path, help=argparse.SUPPRESS)
     add("--json", type=Path, metavar="OUT", help="write the figures there")
-    args = parser.parse_args()
+    args, others = parser.parse_known_args()
+    own = argparse.ArgumentParser(allow_abbrev=False)
+    add_arguments(own, dcgan.DCGANConfig)
+    args.settings = own.parse_args(others)
     if args.one:
         one(args)
         return 0
