@@ -16,6 +16,9 @@ Protocols (`PROTOCOLS`):
   evaluation has them; the other protocols allow 30.
 - `sb3` (Stable-Baselines3's `AtariWrapper`, RL Zoo, CleanRL): as `nature`, and FIRE is pressed once
   after each reset of games that have it.
+- `machado_lives` (no paper's): as `machado`, save that the loss of a life ends the bootstrap in
+  training. It tells the agent of its lives, which Machado et al. rule out: such results are to be
+  named after it, and not set beside theirs.
 
 Departs from the paper and from SB3:
 
@@ -110,6 +113,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "machado": Protocol("machado", 0.25, 0, False, False),
     "nature": Protocol("nature", 0.0, 30, False, True, NATURE_MAX_FRAMES),
     "sb3": Protocol("sb3", 0.0, 30, True, True),
+    "machado_lives": Protocol("machado_lives", 0.25, 0, False, True),
 }
 
 

@@ -1,4 +1,5 @@
-"""Replay of single uint8 frames: n-step, prioritised, truncation-correct, 7.1 KB a transition.
+"""Replay of single uint8 frames: n-step, prioritised, truncation-correct, 7.1 KB a transition, or
+a few hundred bytes where frames are kept compressed (``agents.frame_store``).
 
 Every observation that an environment returns is stored once, as one row with its newest frame
 (84 x 84 uint8), so a stack of four costs one frame instead of eight (observation and next
@@ -24,6 +25,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
+from agents.frame_store import PackedFrames, PlainFrames
 from playground.errors import UserError
 from playground.run import atomic_path
 
@@ -113,6 +115,7 @@ class Replay:
             keeps them raw. None reads them raw.
         stack: S, frames of an observation.
         seed: of the draws.
+        compressed: keep frames by LZ4; the same transitions in a fraction of the memory.
     """
 
     def __init__(
@@ -127,6 +130,7 @@ class Replay:
         stack: int = 4,
         frame_shape: tuple[int, int] = (84, 84),
         seed: int = 0,
+        compressed: bool = False,
     ) -> None:
         self.num_envs, self.n_step, self.stack = num_envs, n_step, stack
         self.gamma, self.alpha, self.reward_clip = gamma, priority_exponent, reward_clip
@@ -140,10 +144,9 @@ class Replay:
             )
         self.capacity = capacity
         rows = self.steps * num_envs
-        # One row more, never written: the zero frame before an episode's start. NumPy's memory,
-        # as torch.empty fills all of it in deterministic mode.
-        self.frames = torch.from_numpy(np.empty((rows + 1, math.prod(frame_shape)), np.uint8))
-        self.frames[rows].zero_()
+        # Its row after the last is the zero frame before an episode's start.
+        store = PackedFrames if compressed else PlainFrames
+        self.store: PlainFrames | PackedFrames = store(rows, math.prod(frame_shape))
         self.actions = np.zeros(rows, dtype=np.uint8)
         self.rewards = np.zeros(rows, dtype=np.float32)
         self.flags = np.zeros(rows, dtype=np.uint8)
@@ -162,10 +165,15 @@ class Replay:
         return max(0, high - low) * self.num_envs
 
     @property
+    def frames(self) -> Tensor:
+        """(rows + 1, H * W) uint8, the last one zeros; a copy where frames are compressed."""
+        return self.store.pixels
+
+    @property
     def nbytes(self) -> int:
-        """Bytes of everything that grows with the capacity."""
+        """Bytes of everything that grows with the capacity; compressed frames as they are now."""
         rows = self.actions.nbytes + self.rewards.nbytes + self.flags.nbytes + self.ages.nbytes
-        return self.frames.numel() + rows + (0 if self.tree is None else self.tree.nodes.nbytes)
+        return self.store.nbytes + rows + (0 if self.tree is None else self.tree.nodes.nbytes)
 
     def _drawable(self) -> tuple[int, int]:
         """Vector steps [low, high) with their whole history and n-step future in the ring."""
@@ -198,7 +206,7 @@ class Replay:
         before = ((t - 1) % self.steps) * n
         age = np.minimum(self.ages[before : before + n] + 1, self.stack - 1)
         self.ages[here] = 0 if t == 0 else np.where(start, 0, age)
-        self.frames[here] = torch.from_numpy(frame.reshape(n, -1))
+        self.store.write(slot, frame.reshape(n, -1))
         self.actions[here] = np.where(final, 0, action)
         self.rewards[here] = np.where(final, 0.0, reward)
         self.flags[here] = terminal * TERMINAL + final * FINAL
@@ -266,7 +274,7 @@ class Replay:
         stacks = np.concatenate([index, path[batch, length + 1]])  # (2B,)
         source = stacks[:, None] - self._back * n  # (2B, S)
         source = np.where(self._back <= self.ages[stacks][:, None], source % rows, rows)
-        pixels = self.frames.index_select(0, torch.from_numpy(source.reshape(-1)))
+        pixels = self.store.read(source.reshape(-1))
         pixels = pixels.view(2, len(index), self.stack, *self.frame_shape)
         return Batch(
             pixels[0],
@@ -397,16 +405,15 @@ class ReplayFiles:
                 continue
             if end <= needed:
                 continue
+            if first > reached:
+                break
             try:
-                rows = load_file(path)
+                self._place(load_file(path), first, end)
             except Exception as error:
                 raise UserError(
                     f"The replay file {path} cannot be read ({error}); go on without it by "
                     "--resume RUN --refill."
                 ) from error
-            if first > reached:
-                break
-            self._place(rows, first, end)
             reached = end
         if reached < written:
             raise UserError(
@@ -419,7 +426,7 @@ class ReplayFiles:
         replay, n = self.replay, self.replay.num_envs
         slots = (np.arange(first, end) % replay.steps)[:, None] * n + np.arange(n)
         slots = slots.reshape(-1)
-        replay.frames[torch.from_numpy(slots)] = torch.from_numpy(rows["frames"])
+        replay.store.restore(slots, rows)
         for name in ("actions", "rewards", "flags", "ages"):
             getattr(replay, name)[slots] = rows[name]
 
@@ -431,7 +438,7 @@ class ReplayFiles:
         with atomic_path(self.folder / f"rows-{first:010d}-{end:010d}.safetensors") as path:
             save_file(
                 {
-                    "frames": replay.frames.numpy()[slots],
+                    **replay.store.saved(slots),
                     "actions": replay.actions[slots],
                     "rewards": replay.rewards[slots],
                     "flags": replay.flags[slots],

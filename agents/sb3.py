@@ -271,4 +271,7 @@ def _inexpressible(settings: Any) -> str:
         return f"its width is {settings['width']:g}, NatureCNN's is 1"
     if settings["dueling"]:
         return "its head is dueling"
+    more = settings.keys() & {"trunk_norm", "max_pool", "noise", "distribution"}
+    if more:
+        return f"it has {', '.join(sorted(more))}"
     return "it has a LayerNorm" if settings["layer_norm"] else ""

@@ -185,9 +185,10 @@ def watch(
 
     Facts of each frame: game, protocol, return (raw, so far), reward (of this emulator frame),
     lives (after the agent step; None in games without), episode and step (from 0; agent steps),
-    q_values (list of A, of the observation that the agent acted on), value (their largest), action,
-    action_name, action_names, epsilon, explored, human, and what `agents.ram` knows, named
-    `ram_<fact>`. Each episode shows its starting screen once: step 0, action and q_values None.
+    observation ((4, 84, 84) uint8 that was acted on) and agent (who did), q_values (list of A),
+    value (their largest), action, action_name, action_names, epsilon, explored, human, and what
+    `agents.ram` knows, named `ram_<fact>`. Each episode shows its starting screen once: step 0,
+    and observation, action and q_values None.
     """
     game = resolve(game or agent.game)
     rules = find_protocol(protocol)
@@ -211,6 +212,8 @@ def watch(
             "episode": episode,
             "epsilon": epsilon,
             "action_names": screen.action_names,
+            "agent": agent,
+            "observation": None,
             "q_values": None,
             "value": None,
             "action": None,
@@ -246,6 +249,7 @@ def watch(
             if taken is not None:
                 action = int(taken)
             facts |= {
+                "observation": obs,
                 "q_values": [float(q) for q in q_values],
                 "value": float(q_values.max()),
                 "action": action,

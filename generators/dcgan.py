@@ -79,8 +79,8 @@ class DCGANConfig:
         ("colour", "translation", "cutout"), "DiffAugment of real and generated pictures"
     )
     batch_size: int = setting(64, "pictures of an update", "pictures")
-    learning_rate: float = setting(2e-4, "Adam's, of the generator")
-    critic_rate: float = setting(2e-4, "Adam's, of the critic")
+    learning_rate: float = setting(4e-4, "Adam's, of the generator")
+    critic_rate: float = setting(4e-4, "Adam's, of the critic")
     beta1: float = setting(0.0, "Adam's first")
     beta2: float = setting(0.99, "Adam's second")
     critic_steps: int = setting(1, "steps of the critic for one of the generator")
@@ -112,7 +112,8 @@ class DCGANConfig:
 MODERN = DCGANConfig()
 DCGAN2015 = replace(
     MODERN, width=128, kernel=5, noise="uniform", modulated=False,
-    critic_width=2.0, r1=0.0, augment=(), batch_size=128, beta1=0.5, beta2=0.999,
+    critic_width=2.0, r1=0.0, augment=(), batch_size=128, learning_rate=2e-4, critic_rate=2e-4,
+    beta1=0.5, beta2=0.999,
 )  # fmt: skip
 EXAMPLE = replace(
     DCGAN2015, width=64, kernel=4, noise="normal", critic_width=1.0, batch_size=64

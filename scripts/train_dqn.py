@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from agents import dqn
+from agents import dqn, pqn
 from agents.atari import resolve
 from playground.errors import UserError
 from playground.run import Run
@@ -45,13 +45,16 @@ def _settings(preset: str, args: argparse.Namespace) -> tuple[dqn.DQNConfig, Tra
     return config, TrainerConfig(**dqn.TRAINERS[preset])
 
 
-def _build(args: argparse.Namespace, config: dqn.DQNConfig, settings: TrainerConfig) -> dqn.DQN:
+def _build(
+    args: argparse.Namespace, config: dqn.DQNConfig, settings: TrainerConfig
+) -> dqn.DQN | pqn.PQN:
+    learner = pqn.PQN if config.algorithm == "pqn" else dqn.DQN
     try:
-        task = dqn.DQN(config, settings.seed)
+        task = learner(config, settings.seed)
     except MemoryError:
+        lower = "--rollout or --envs" if config.algorithm == "pqn" else "--replay-capacity"
         raise UserError(
-            f"A replay of {config.replay_capacity:,} agent steps does not fit into this machine's "
-            "memory: lower --replay-capacity."
+            f"What this training keeps does not fit into this machine's memory: lower {lower}."
         ) from None
     task.refill = args.refill
     return task
@@ -85,6 +88,8 @@ DQN = Door(
     presets={
         "laptop": "the values below",
         "nature2015": "Mnih et al. 2015",
+        "beyond": "IQN and all that goes with it on a GPU, as Clark et al. 2024",
+        "minutes": "no replay, for runs of minutes, as PQN, Gallici et al. 2024",
         "sb3": "Stable-Baselines3's own, and the default with --engine sb3",
     },
     settings=_settings,

@@ -5,7 +5,7 @@ words; `parse` reads the statements of a sentence, `judge` holds it against a tr
 finds the objects that it names, whose boxes `Example.boxes` has.
 """
 
-from agents.commentary.clips import FRAMES, SPACING, Example, examples
+from agents.commentary.clips import FRAMES, SPACING, STRANGERS, USUAL, Example, examples
 from agents.commentary.facts import moment, statements
 from agents.commentary.games import TABLES
 from agents.commentary.speech import (
@@ -27,7 +27,9 @@ __all__ = [
     "FRAMES",
     "GAMES",
     "SPACING",
+    "STRANGERS",
     "TABLES",
+    "USUAL",
     "Example",
     "Judgement",
     "Moment",

@@ -16,17 +16,28 @@ import numpy as np
 from agents import ram as ram_facts
 from agents.agent import Agent
 from agents.arcade import EPISODE_STEPS, EPSILONS, HOLD_STEPS, zoo_agents
-from agents.atari import episode_seed
+from agents.atari import action_names, episode_seed
 from agents.commentary.facts import moment, statements
 from agents.commentary.games import TABLES
+from agents.commentary.players import Player, chaser, zoo_player
+from agents.commentary.stirring import StirredScreen
 from agents.commentary.table import Moment, Truth
-from agents.screen import Screen
 from playground.errors import UserError
 from playground.frames import Box
 
 FRAMES = 4
 SPACING = 5  # emulator frames
-PLAYERS = 4  # emulators of a game; every second is the zoo's agent's, if there is one
+STIR_STEPS = 100  # agent steps from one stirring to the next, on average
+# The emulators of a game: who plays (without an agent at random), with which ε, whether stirred.
+USUAL = (
+    ("random", 1.0, False),
+    ("agent", EPSILONS[0], False),
+    ("random", 1.0, True),
+    ("agent", EPSILONS[1], True),
+    ("random", 1.0, True),
+    ("agent", EPSILONS[2], False),
+)
+STRANGERS = (("chaser", 0.02, False), ("chaser", 0.3, False), ("chaser", 0.1, False))
 APART = 12  # agent steps (4 emulator frames each) from one clip to the next, on average
 
 
@@ -65,38 +76,62 @@ def examples(
     frames: int = FRAMES,
     spacing: int = SPACING,
     agents: dict[str, Agent] | None = None,
+    roster: Sequence[tuple[str, float, bool]] = USUAL,
 ) -> Iterator[Example]:
-    """Endless clips of a game, from emulators in turn: at random, and by the zoo at several ε.
+    """Endless clips of a game, from the emulators of a roster in turn.
 
-    Never across the beginning of an episode, and never at a frame where a figure has just changed:
-    several games write it to memory one frame before they draw it. Reproducible from the seed.
-    agents: game -> agent; by default the zoo's. UserError for a game without a table.
+    Never across the beginning of an episode or a stirring, and never at a frame where a figure has
+    just changed: several games write it to memory one frame before they draw it. Reproducible from
+    the seed.
+
+    Args:
+        game: short name.
+        seed: of emulators and players.
+        frames, spacing: of a clip; `spacing` in emulator frames.
+        agents: game -> who is called "agent" in the roster; by default the zoo's.
+        roster: (player, ε, whether stirred) of each emulator; `USUAL`, or `STRANGERS`, whom no
+            captioner learns from. ε is the share of actions at random.
+
+    UserError for a game without a table.
     """
     if game not in TABLES:
         raise UserError(f"No captions are known for {game}; choose from {', '.join(TABLES)}.")
     agent = (zoo_agents() if agents is None else agents).get(game)
-    players = [
+    emulators = [
         _play(
             game,
             episode_seed(seed, 0, number),
-            agent if number % 2 else None,
-            EPSILONS[number // 2 % len(EPSILONS)],
+            _player(game, name, agent),
+            epsilon,
+            stirred,
             frames,
             spacing,
         )
-        for number in range(PLAYERS)
+        for number, (name, epsilon, stirred) in enumerate(roster)
     ]
     while True:
-        for player in players:
-            yield next(player)
+        for emulator in emulators:
+            yield next(emulator)
+
+
+def _player(game: str, name: str, agent: Agent | None) -> Player | None:
+    if name == "chaser":
+        return chaser(game, action_names(game))
+    return zoo_player(agent) if name == "agent" and agent is not None else None
 
 
 def _play(
-    game: str, seed: int, agent: Agent | None, epsilon: float, frames: int, spacing: int
+    game: str,
+    seed: int,
+    player: Player | None,
+    epsilon: float,
+    stirred: bool,
+    frames: int,
+    spacing: int,
 ) -> Iterator[Example]:
-    """Clips of one emulator."""
+    """Clips of one emulator; without a player at random."""
     rng = np.random.default_rng([seed, 0xCA97])
-    screen = Screen(game, "machado", seed)
+    screen = StirredScreen(game, "machado", seed)
     table = TABLES[game]
     length = (frames - 1) * spacing + 1
     past: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=length + 1)
@@ -112,8 +147,8 @@ def _play(
                 action = int(rng.choice(screen.num_actions, p=likes))
                 left = int(rng.geometric(1 / hold))
             left -= 1
-            if agent is not None and rng.random() >= epsilon:
-                action, left = int(agent.q_values(obs[None])[0].argmax()), 0
+            if player is not None and rng.random() >= epsilon:
+                action, left = player(obs, screen.ram), 0
             obs, _, terminated, truncated, _ = screen.step(action)
             shots = list(zip(screen.frames_of_last_step, screen.rams_of_last_step, strict=True))
             stop = int(rng.integers(len(shots)))  # any of the four frames may be a clip's last
@@ -128,6 +163,12 @@ def _play(
             wait -= 1
             if terminated or truncated:
                 break
+            if stirred and rng.random() < 1 / STIR_STEPS:
+                screen.stir(rng)
+                past.clear()
+                obs, _, terminated, truncated, _ = screen.step(0)  # draws what was written
+                if terminated or truncated:
+                    break
 
 
 def _steady(game: str, past: Sequence[tuple[np.ndarray, np.ndarray]], spacing: int) -> bool:

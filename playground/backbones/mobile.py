@@ -52,13 +52,13 @@ class SqueezeNet(ImageNetBackbone):
                 self.add_module(f"pool{index}", nn.MaxPool2d(3, 2, ceil_mode=True))
             before = 2 * wide
         if num_classes:
+            last = nn.Conv2d(before, num_classes, 1)
             self.classifier = nn.Sequential(
-                nn.Dropout(), nn.Conv2d(before, num_classes, 1), nn.ReLU(),
-                nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-            )  # fmt: skip
+                nn.Dropout(), last, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+            )
         he_initialise(self)
-        if num_classes:  # as published: a ReLU follows, and larger scores die under it
-            nn.init.normal_(self.classifier[1].weight, std=0.01)
+        if num_classes:
+            nn.init.normal_(last.weight, std=0.01)  # as published: larger scores die in the ReLU
         self._finish()
 
     def _head(self, last: Tensor) -> Tensor:

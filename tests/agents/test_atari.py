@@ -68,7 +68,11 @@ def test_protocols() -> None:
     assert (machado.sticky, machado.noop_max, machado.life_loss_terminal) == (0.25, 0, False)
     assert (sb3.sticky, sb3.noop_max, sb3.fire_reset, sb3.life_loss_terminal) == (0, 30, True, True)
     limits = {name: rules.max_frames / (60 * 60) for name, rules in PROTOCOLS.items()}
-    assert limits == {"machado": 30, "nature": 5, "sb3": 30}  # minutes at 60 frames a second
+    half_hour = {"machado": 30, "machado_lives": 30, "sb3": 30}
+    assert limits == {"nature": 5, **half_hour}  # minutes at 60 frames a second
+    assert protocol("machado_lives") == replace(
+        machado, name="machado_lives", life_loss_terminal=True
+    )
     assert protocol(machado, max_frames=400) == replace(machado, max_frames=400)
     with pytest.raises(UserError, match="machado"):
         protocol("machedo")

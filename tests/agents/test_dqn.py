@@ -13,11 +13,11 @@ import torch
 
 import agents.dqn
 from agents.agent import load
-from agents.atari import Step
 from agents.dqn import DQN, PRESETS, DQNConfig, epsilon_at, td_target
 from playground.errors import UserError
 from playground.run import Run
 from playground.trainer import Trainer, TrainerConfig, seed_everything
+from tests.agents.catch import Catch
 
 
 def test_td_target_by_hand() -> None:
@@ -41,72 +41,6 @@ def test_epsilon_falls_linearly_then_stays() -> None:
     assert epsilon_at(0, 1.0, 0.1, 0) == pytest.approx(0.1)
 
 
-class Catch:
-    """A ball falls, a paddle catches it (+1) or not (-1); six rows, six columns, 84 x 84."""
-
-    num_actions = 3
-    cell = 14
-
-    def __init__(
-        self, game: str, num_envs: int, protocol: Any, seed: int, threads: int = 0
-    ) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.n = num_envs
-        self.ended = np.zeros(num_envs, bool)
-
-    def reset(self) -> np.ndarray:
-        self.stack = np.zeros((self.n, 4, 84, 84), np.uint8)
-        self.ball = np.zeros((self.n, 2), int)
-        self.paddle = np.zeros(self.n, int)
-        for i in range(self.n):
-            self._begin(i)
-        return self.stack.copy()
-
-    def _begin(self, i: int) -> None:
-        self.ball[i], self.paddle[i] = (0, self.rng.integers(6)), self.rng.integers(6)
-        self.stack[i] = 0
-        self._draw(i)
-
-    def _draw(self, i: int) -> None:
-        picture = np.zeros((84, 84), np.uint8)
-        row, column = self.ball[i] * self.cell
-        picture[row : row + 14, column : column + 14] = 255
-        picture[76:, self.paddle[i] * 14 : self.paddle[i] * 14 + 14] = 128
-        self.stack[i] = np.concatenate([self.stack[i, 1:], picture[None]])
-
-    def send(self, actions: np.ndarray) -> None:
-        self.actions = actions
-
-    def recv(self) -> Step:
-        reset, reward = self.ended, np.zeros(self.n, np.float32)
-        self.ended = np.zeros(self.n, bool)
-        for i in range(self.n):
-            if reset[i]:
-                self._begin(i)
-                continue
-            self.paddle[i] = np.clip(self.paddle[i] + self.actions[i] - 1, 0, 5)
-            self.ball[i, 0] += 1
-            self._draw(i)
-            if self.ball[i, 0] == 5:
-                self.ended[i] = True
-                reward[i] = 1 if self.ball[i, 1] == self.paddle[i] else -1
-        none = np.zeros(self.n, bool)
-        lives = np.zeros(self.n, np.int32)
-        return Step(self.stack.copy(), reward, self.ended.copy(), none, none, lives, reset)
-
-    def state(self) -> dict[str, Any]:
-        arrays = {name: getattr(self, name).copy() for name in ("stack", "ball", "paddle", "ended")}
-        return {"rng": self.rng.bit_generator.state, **arrays}
-
-    def load_state(self, state: dict[str, Any]) -> np.ndarray:
-        for name in ("stack", "ball", "paddle", "ended"):
-            setattr(self, name, np.array(state[name]))
-        self.rng.bit_generator.state = state["rng"]
-        return self.stack.copy()
-
-    def close(self) -> None: ...
-
-
 def unseen(task: DQN) -> None:
     """Neither scored nor shown: that takes real emulators."""
     task.evaluate = lambda trainer: {"score": 0.0}  # type: ignore[method-assign]
@@ -115,23 +49,30 @@ def unseen(task: DQN) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{}, {"double": True, "n_step": 1, "priority": 0.0, "dueling": False, "loss": "mse"}],
-    ids=["laptop", "plain double"],
+    [
+        {},
+        {"double": True, "n_step": 1, "priority": 0.0, "dueling": False, "loss": "mse"},
+        {"distribution": "qr", "quantiles": 8, "double": True, "replay_compression": True},
+        {"distribution": "iqn", "quantiles": 4, "munchausen": 0.9, "train_every": 4},
+        {"noise": 0.5, "epsilon_start": 0.0, "epsilon_end": 0.0, "train_every": 4},
+    ],
+    ids=["laptop", "plain double", "qr double packed", "iqn munchausen", "noise explores"],
 )
 def test_a_tiny_pixel_game_is_learned(
     change: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(agents.dqn, "VectorAtari", Catch)
-    config = replace(
-        DQNConfig(), width=0.25, hidden=64, batch_size=32, warmup=300, epsilon_steps=2000,
-        replay_capacity=5000, target_every=50, learning_rate=1e-3, **change,
-    )  # fmt: skip
+    settings: dict[str, Any] = {
+        "width": 0.25, "hidden": 64, "batch_size": 32, "warmup": 300, "epsilon_steps": 2000,
+        "replay_capacity": 5000, "target_every": 50, "learning_rate": 1e-3, **change,
+    }  # fmt: skip
+    config = replace(DQNConfig(), **settings)
     seed_everything(0)
     task = DQN(config)
     run = Run.create(tmp_path, "dqn", None, {})
-    settings = TrainerConfig(steps=6000, precision="fp32", threads=1, checkpoint_minutes=None)
+    limits = TrainerConfig(steps=6000, precision="fp32", threads=1, checkpoint_minutes=None)
     unseen(task)
-    Trainer(settings, task, run).fit()
+    Trainer(limits, task, run).fit()
     assert np.mean(list(task.finished)[-60:]) > 0.7  # chance is about -0.6
 
 
@@ -148,9 +89,17 @@ SMALL = replace(
 )  # fmt: skip
 
 
+BEYOND = replace(  # all of the preset's ingredients, small
+    SMALL, backbone="impala", width=1.0, trunk_norm="spectral", max_pool=True, noise=0.5,
+    distribution="iqn", quantiles=4, munchausen=0.9, batch_size=4, train_every=12,
+    replay_compression=True,
+)  # fmt: skip
+
+
 def _train(
-    folder: Path, steps: int, resume: Run | None = None, refill: bool = False, stop: int = 10**9
-) -> DQN:
+    folder: Path, steps: int, resume: Run | None = None, refill: bool = False, stop: int = 10**9,
+    config: DQNConfig = SMALL,
+) -> DQN:  # fmt: skip
     """Train until `steps`, or be stopped in the middle at `stop`; both save."""
 
     class Stopped(DQN):
@@ -161,7 +110,7 @@ def _train(
             return metrics
 
     seed_everything(7)
-    task = Stopped(SMALL, seed=7)
+    task = Stopped(config, seed=7)
     task.refill = refill
     run = resume or Run.create(folder, "dqn", "run", {})
     settings = TrainerConfig(
@@ -177,11 +126,13 @@ def _train(
     return task
 
 
-def test_resume_is_exact_with_a_wrapped_replay(tmp_path: Path) -> None:
+@pytest.mark.parametrize("config", [SMALL, BEYOND], ids=["laptop", "beyond"])
+def test_resume_is_exact_with_a_wrapped_replay(config: DQNConfig, tmp_path: Path) -> None:
     """Sticky actions, priorities, lives, several environments: every bit as if never stopped."""
-    whole = _train(tmp_path / "a", 600)
-    _train(tmp_path / "b", 600, stop=390)
-    again = _train(tmp_path / "b", 600, Run.open(tmp_path / "b" / "dqn" / "run"))
+    whole = _train(tmp_path / "a", 600, config=config)
+    _train(tmp_path / "b", 600, stop=390, config=config)
+    run = Run.open(tmp_path / "b" / "dqn" / "run")
+    again = _train(tmp_path / "b", 600, run, config=config)
     assert again.replay.written > again.replay.steps  # wrapped
     for (key, a), b in zip(whole.state_dict().items(), again.state_dict().values(), strict=True):
         assert torch.equal(a, b), key
@@ -253,8 +204,9 @@ def test_refill_goes_on_from_the_small_files(tmp_path: Path) -> None:
     assert task.updates > 0
 
 
-def test_the_agents_file_plays_as_the_network(tmp_path: Path) -> None:
-    task = DQN(replace(SMALL, game="pong"), seed=1)
+@pytest.mark.parametrize("config", [SMALL, BEYOND], ids=["laptop", "beyond"])
+def test_the_agents_file_plays_as_the_network(config: DQNConfig, tmp_path: Path) -> None:
+    task = DQN(replace(config, game="pong"), seed=1)
     task.export(tmp_path / "a.safetensors")
     agent = load(tmp_path / "a.safetensors")
     observation = np.random.default_rng(0).integers(0, 256, (5, 4, 84, 84)).astype(np.uint8)
@@ -271,8 +223,110 @@ def test_the_agents_file_plays_as_the_network(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [({"game": "pnog"}, "pong"), ({"envs": 0}, "--envs"), ({"gamma": 1.5}, "--gamma"),
-     ({"replay_capacity": 5}, "--replay-capacity"), ({"protocol": "x"}, "protocol")],
+     ({"replay_capacity": 5}, "--replay-capacity"), ({"protocol": "x"}, "protocol"),
+     ({"double": True, "munchausen": 0.9}, "--munchausen"),
+     ({"distribution": "iqn", "loss": "mse"}, "--loss mse"), ({"noise": -1.0}, "--noise"),
+     ({"trunk_norm": "spectral"}, "norm")],
 )  # fmt: skip
 def test_bad_settings_are_one_sentence(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         DQN(replace(SMALL, **change))
+
+
+# Losses, against loops over their definitions
+
+
+def a_batch(task: DQN, n: int = 5) -> tuple[torch.Tensor, ...]:
+    """(observation, action, reward, following, discount, weight); one row is terminal."""
+    generator = torch.Generator().manual_seed(1)
+    seen, following = torch.randint(0, 256, (2, n, 4, 84, 84), generator=generator).to(torch.uint8)
+    action = torch.randint(0, task.envs.num_actions, (n,), generator=generator)
+    discount = torch.full((n,), 0.9)
+    discount[2] = 0.0
+    return seen, action, torch.linspace(-1, 1, n), following, discount, torch.linspace(0.2, 1, n)
+
+
+def test_munchausens_loss_is_the_papers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vieillard et al. 2020, equation 1, row by row in double precision."""
+    monkeypatch.setattr(agents.dqn, "VectorAtari", Catch)
+    task = DQN(replace(SMALL, munchausen=0.9, loss="mse"))
+    with torch.no_grad():
+        task.target.head.bias.add_(torch.tensor([0.1, -0.05, 0.0]))
+    seen, action, reward, following, discount, weight = a_batch(task)
+    loss, q, error = task._loss(seen, action, reward, following, discount, weight)
+    values = task.online(seen).detach().double().numpy()
+    after = task.target(following).double().numpy()
+    total = 0.0
+    for i, a in enumerate(action.tolist()):
+        policy = np.exp((values[i] - values[i].max()) / 0.03)
+        bonus = 0.9 * np.clip(0.03 * np.log(policy[a] / policy.sum()), -1, 0)
+        following_policy = np.exp((after[i] - after[i].max()) / 0.03)
+        following_policy /= following_policy.sum()
+        soft = (following_policy * (after[i] - 0.03 * np.log(following_policy))).sum()
+        difference = values[i, a] - (reward[i].item() + bonus + discount[i].item() * soft)
+        assert error[i].item() == pytest.approx(difference, abs=1e-4)
+        total += weight[i].item() * difference**2
+    assert loss.item() == pytest.approx(total / len(action), rel=1e-3)
+    assert q[0].item() == pytest.approx(values[0, action[0]], abs=1e-5)
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_quantile_regressions_loss_is_the_papers(
+    double: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dabney et al. 2018a, algorithm 1, by loops over rows and pairs of quantiles."""
+    monkeypatch.setattr(agents.dqn, "VectorAtari", Catch)
+    task = DQN(replace(SMALL, distribution="qr", quantiles=3, double=double))
+    with torch.no_grad():
+        for parameter in task.target.parameters():
+            parameter.mul_(1.3)
+        task.online.head.bias.copy_(torch.linspace(-2, 2, 9))
+    seen, action, reward, following, discount, weight = a_batch(task)
+    loss, _, error = task._loss(seen, action, reward, following, discount, weight)
+    z = task.online.quantiles(seen)[0].detach().numpy()  # (5, 3, 3)
+    after = task.target.quantiles(following)[0].numpy()
+    chooser = (task.online if double else task.target)(following).detach().numpy()
+    total = 0.0
+    for i, a in enumerate(action.tolist()):
+        best = chooser[i].argmax()
+        sizes = []
+        for k, fraction in enumerate((1 / 6, 1 / 2, 5 / 6)):
+            for j in range(3):
+                d = reward[i].item() + discount[i].item() * after[i, best, j] - z[i, a, k]
+                huber = 0.5 * d**2 if abs(d) <= 1 else abs(d) - 0.5
+                total += weight[i].item() * abs(fraction - (d < 0)) * huber / 3
+                sizes.append(abs(d))
+        assert error[i].item() == pytest.approx(np.mean(sizes), rel=1e-4)
+    assert loss.item() == pytest.approx(total / len(action), rel=1e-4)
+
+
+def test_the_target_takes_over_weights_and_singular_vectors() -> None:
+    task = DQN(BEYOND, seed=1)
+    task.online(torch.zeros(1, 4, 84, 84, dtype=torch.uint8))  # a power iteration
+    with torch.no_grad():
+        task.online.head.bias.add_(1)
+    task._copy_to_target()
+    for (name, mine), theirs in zip(
+        task.online.state_dict().items(), task.target.state_dict().values(), strict=True
+    ):
+        assert torch.equal(mine, theirs), name
+    task.close()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("config", [SMALL, BEYOND], ids=["laptop", "beyond"])
+def test_it_trains_and_goes_on_with_a_gpu(config: DQNConfig, tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "dqn", "run", {})
+    for steps in (300, 450):
+        seed_everything(7)
+        task = DQN(config, seed=7)
+        unseen(task)
+        limits = TrainerConfig(steps=steps, device="cuda", checkpoint_minutes=None, seed=7)
+        trainer = Trainer(limits, task, run)
+        if steps > 300:
+            trainer.resume()
+        trainer.fit()
+        task.close()
+    assert task.updates > (450 - 60) / config.train_every - 3
+    assert all(p.device.type == "cuda" and p.isfinite().all() for p in task.parameters())
+    assert "loss" in run.metrics()[-1]

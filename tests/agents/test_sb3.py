@@ -148,6 +148,7 @@ def test_a_zip_of_ours_acts_the_same_in_sb3(tmp_path: Path, hidden: int) -> None
         ({"layer_norm": True}, "LayerNorm"),
         ({"width": 0.5}, "width is 0.5"),
         ({"backbone": "impala", "width": 1}, "backbone is impala"),
+        ({"noise": 0.5, "distribution": "iqn"}, "it has distribution, noise"),
     ],
 )
 def test_what_sb3_cannot_express_is_refused(
@@ -541,6 +542,10 @@ def test_sb3_defaults_are_the_preset() -> None:
         ({"double": True}, {}, "--double"),
         ({"priority": 0.5}, {}, "--priority"),
         ({"loss": "mse"}, {}, "--loss mse"),
+        ({"distribution": "iqn"}, {}, "--distribution iqn"),
+        ({"munchausen": 0.9}, {}, "--munchausen"),
+        ({"noise": 0.5}, {}, "--noise"),
+        ({"replay_compression": True}, {}, "--replay-compression"),
         ({}, {"precision": "bf16"}, "--precision bf16"),
         ({"envs": 3}, {}, "--envs"),
         ({"replay_capacity": 10**12}, {"steps": 10**12}, "takes 56448000.0 GB"),

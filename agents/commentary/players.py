@@ -1,0 +1,105 @@
+"""Who plays the clips: the zoo's agents, players at random, and chasers, who read the memory.
+
+A player is a function from (observation (4, 84, 84) uint8, memory (128,) uint8) to an action's
+index. A chaser goes for what its game rewards by a rule of a few lines. No captioner is trained on
+one: they show what it makes of agents that it never saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from agents import ram as ram_facts
+from agents.agent import Agent
+from agents.commentary.games import TABLES
+from playground.frames import Box
+
+Player = Callable[[np.ndarray, np.ndarray], int]
+
+
+@dataclass(frozen=True)
+class Chase:
+    """What a chaser goes for.
+
+    targets: boxes; the nearest along `axes` is followed. flee: it keeps away instead. fire: whether
+    the button is pressed while it has a target, and else if there is none. low: a fact that sends
+    it upwards once it falls below the number. turned: up and down are RIGHT and LEFT.
+    """
+
+    targets: tuple[str, ...] = ()
+    axes: str = "x"
+    flee: bool = False
+    fire: bool = True
+    low: tuple[str, int] | None = None
+    turned: bool = False
+
+
+CHASES = {
+    "boxing": Chase(("enemy",), "xy"),
+    "breakout": Chase(("ball",), "x", fire=False),
+    "demon_attack": Chase(("demon",), "x"),
+    "freeway": Chase(),
+    "ms_pacman": Chase(("blinky", "pinky", "inky", "sue"), "xy", flee=True, fire=False),
+    "pong": Chase(("ball",), "y", fire=False, turned=True),
+    "seaquest": Chase(("fish", "submarine", "diver"), "xy", low=("oxygen", 20)),
+    "skiing": Chase(("gate",), "x", fire=False),
+    "space_invaders": Chase(("invader",), "x"),
+}
+NEAR_PX = 3  # closer than this it stays on an axis
+
+
+def zoo_player(agent: Agent) -> Player:
+    """The agent's best action."""
+    return lambda obs, ram: int(agent.q_values(obs[None])[0].argmax())
+
+
+def chaser(game: str, names: Sequence[str]) -> Player:
+    """A chaser of a game, whose action names are given."""
+    chase, table = CHASES[game], TABLES[game]
+
+    def play(obs: np.ndarray, ram: np.ndarray) -> int:
+        boxes = ram_facts.boxes(game, ram)
+        if table.derive is not None:
+            boxes += tuple(table.derive(boxes))
+        facts = ram_facts.facts(game, ram)
+        x, y, fire = _wish(chase, boxes)
+        if chase.low is not None and (facts[chase.low[0]] or 0) < chase.low[1]:
+            y = -1
+        if chase.turned:
+            x, y = -y, 0
+        vertical, horizontal = ("", "DOWN", "UP")[y], ("", "RIGHT", "LEFT")[x]
+        pressed = "FIRE" if fire else ""
+        moves = (vertical + horizontal, horizontal, vertical)
+        for name in (*(move + pressed for move in moves), *moves, pressed, "NOOP"):
+            if name and name in names:
+                return names.index(name)
+        return 0
+
+    return play
+
+
+def _wish(chase: Chase, boxes: Sequence[Box]) -> tuple[int, int, bool]:
+    """(-1, 0, 1 to the right, the same downwards, whether to fire)."""
+    if not chase.targets:
+        return 0, -1, False  # straight up
+    own = next((box for box in boxes if box.name == "player"), None)
+    targets = [box for box in boxes if box.name in chase.targets]
+    if own is None or not targets:
+        return 0, 0, True  # which serves, where a game waits for it
+    ways = [
+        (_centre(box, 0) - _centre(own, 0), _centre(box, 1) - _centre(own, 1)) for box in targets
+    ]
+    used = [axis for axis in (0, 1) if "xy"[axis] in chase.axes]
+    nearest = min(ways, key=lambda way: sum(abs(way[axis]) for axis in used))
+    wish = [0, 0]
+    for axis in used:
+        if abs(nearest[axis]) > NEAR_PX or chase.flee:
+            wish[axis] = 1 if (nearest[axis] > 0) != chase.flee else -1
+    return wish[0], wish[1], chase.fire
+
+
+def _centre(box: Box, axis: int) -> float:
+    return box.x + box.width / 2 if axis == 0 else box.y + box.height / 2

@@ -1,0 +1,222 @@
+"""What each ingredient bought here: trained with all of six, and without each one of them.
+
+    python scripts/benchmarks/ablation.py --runs DIR --steps 200000 [--seeds 3] [--threads 1]
+    python scripts/benchmarks/ablation.py --runs DIR --report
+
+Pong and Breakout. The whole is the preset "laptop" with what its size can carry of the newer
+ingredients: implicit quantiles with Munchausen, 3-step returns, prioritised replay, a dueling head,
+LayerNorm. Each arm leaves one out; "laptop" itself is an arm, too, for what the newer ones add
+together. Each cell (arm, game, seed) is one `play.py train dqn`, its command is printed; what is
+done is not trained again, and an interrupted one goes on where it was saved, so that the same
+command is repeated until nothing is left. With --hours it ends after so many, a cell being
+interrupted where it stands.
+
+The score of a cell is the mean of its last 100 training games (--score evaluation: its last
+evaluation). In the end a table on stdout, and ablation.json in --runs: each game's mean over seeds,
+human-normalised means over games with a stratified bootstrap's 95 % interval, and for each arm the
+probability that the whole beats it on a game drawn at random, with its interval
+(`agents.statistics`). Three seeds make wide intervals: one that holds 0.5 shows nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from agents.atari import resolve
+from agents.statistics import aggregates, improvement, normalised
+from playground.errors import UserError
+from playground.run import Run, write_json
+
+PLAY = Path(__file__).parents[1] / "play.py"
+WHOLE = "--distribution iqn --quantiles 8 --munchausen 0.9"  # beside the preset "laptop"
+ARMS: dict[str, str] = {  # name -> flags, of which the last ones count
+    "all": WHOLE,
+    "no quantiles": f"{WHOLE} --distribution none",
+    "no Munchausen": f"{WHOLE} --munchausen 0",
+    "no n-step": f"{WHOLE} --n-step 1",
+    "no priorities": f"{WHOLE} --priority 0",
+    "no dueling": f"{WHOLE} --no-dueling",
+    "no LayerNorm": f"{WHOLE} --no-layer-norm",
+    "laptop": "",
+}
+SCORES = {"training": "return", "evaluation": "evaluate/score"}
+
+
+class Cell(NamedTuple):
+    """One training."""
+
+    arm: str
+    game: str
+    seed: int
+
+    def folder(self, runs: Path) -> Path:
+        """Of its run."""
+        arm = self.arm.lower().replace(" ", "-")
+        return runs / "dqn" / f"{arm}-{self.game}-s{self.seed}"
+
+
+def main() -> int:
+    """Train what is missing, as far as the time goes, then tell what is there."""
+    args = arguments()
+    try:
+        games = [resolve(game) for game in args.games.split(",")]
+        arms = chosen(args.arms)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    cells = [Cell(arm, game, seed) for seed in range(args.seeds) for game in games for arm in arms]
+    ended = True
+    if not args.report:
+        ended = train(cells, args)
+    told = report(cells, args)
+    if told:
+        print(told)
+    return 0 if ended else 1
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--runs", type=Path, default=Path("runs/ablation"), metavar="DIR", help="of all runs")
+    add("--steps", type=int, default=200_000, help="agent steps of each training (200000)")
+    add("--seeds", type=int, default=3, help="seeds of each arm and game, from 0 (3)")
+    add("--games", default="pong,breakout", help="(pong,breakout)")
+    add("--arms", default=",".join(ARMS), help="which arms (all)")
+    add("--protocol", default="machado", help="rules of training (machado)")
+    add("--threads", type=int, help="CPU threads of a training (PyTorch's choice)")
+    add("--hours", type=float, help="end after so many, to go on by the same command")
+    add("--flags", default="", help="more flags for every training, in one word")
+    add("--score", choices=tuple(SCORES), default="training", help="what is compared (training)")
+    add("--report", action="store_true", help="train nothing, tell what is there")
+    return parser.parse_args()
+
+
+def chosen(names: str) -> list[str]:
+    """The arms of these names. UserError for one that there is not."""
+    arms = [name.strip() for name in names.split(",")]
+    for arm in arms:
+        if arm not in ARMS:
+            raise UserError(f"There is no arm {arm!r}; there are {', '.join(ARMS)}.")
+    return arms
+
+
+def train(cells: list[Cell], args: argparse.Namespace) -> bool:
+    """Train cell by cell; whether all of them have their steps."""
+    began = time.monotonic()
+    for cell in cells:
+        command = command_of(cell, args)
+        if not command:
+            continue
+        if args.hours is not None:
+            left = args.hours - (time.monotonic() - began) / 3600
+            if left <= 0:
+                break
+            command += ["--hours", f"{left:.4f}"]
+        print(" ".join(command), flush=True)
+        status = subprocess.run(command).returncode
+        if status:
+            print(f"{cell.folder(args.runs)} ended with status {status}.", file=sys.stderr)
+            return False
+    return not any(command_of(cell, args) for cell in cells)
+
+
+def command_of(cell: Cell, args: argparse.Namespace) -> list[str]:
+    """What trains a cell, or goes on with it; nothing where it is done."""
+    folder = cell.folder(args.runs)
+    threads = ["--threads", str(args.threads)] if args.threads else []
+    start = [sys.executable, str(PLAY), "train", "dqn"]
+    if (folder / "config.json").exists():
+        saved = (int(path.name[5:]) for path in (folder / "checkpoints").glob("step_*"))
+        if max(saved, default=-1) >= args.steps:
+            return []
+        return [*start, "--resume", str(folder), "--steps", str(args.steps), *threads]
+    return [
+        *start, "--preset", "laptop", "--game", cell.game, "--protocol", args.protocol,
+        "--seed", str(cell.seed), "--steps", str(args.steps), "--runs", str(args.runs),
+        "--name", folder.name, *ARMS[cell.arm].split(), *args.flags.split(), *threads,
+    ]  # fmt: skip
+
+
+def scores_of(cells: list[Cell], args: argparse.Namespace) -> Iterator[tuple[Cell, float]]:
+    """The score of each cell that has its steps."""
+    for cell in cells:
+        folder = cell.folder(args.runs)
+        if not (folder / "config.json").exists() or command_of(cell, args):
+            continue
+        lines = Run.open(folder).metrics()
+        found = [line[SCORES[args.score]] for line in lines if SCORES[args.score] in line]
+        if found:
+            yield cell, float(found[-1])
+
+
+def report(cells: list[Cell], args: argparse.Namespace) -> str:
+    """The table, also into ablation.json; "" where there is nothing to tell yet."""
+    found = dict(scores_of(cells, args))
+    by_arm: dict[str, dict[str, list[float]]] = {}
+    for cell, score in found.items():
+        by_arm.setdefault(cell.arm, {}).setdefault(cell.game, []).append(score)
+    if not by_arm:
+        return ""
+    games = list(dict.fromkeys(cell.game for cell in cells))
+    rows = [figures(arm, by_arm, games) for arm in by_arm]
+    columns = ["arm", *games, "human-normalised mean", "all beats it"]
+    lines = [columns, ["---"] * len(columns)]
+    lines += [
+        [
+            row["arm"],
+            *(told_scores(row["scores"].get(game, [])) for game in games),
+            told(row["mean"]),
+            told(row["all_beats_it"]),
+        ]
+        for row in rows
+    ]
+    write_json(
+        args.runs / "ablation.json",
+        {"steps": args.steps, "score": args.score, "protocol": args.protocol, "rows": rows},
+    )
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{len(found)} of {len(cells)} trainings, {args.steps:,} agent steps each\n\n{table}"
+
+
+def figures(
+    arm: str, by_arm: dict[str, dict[str, list[float]]], games: list[str]
+) -> dict[str, Any]:
+    """A row: an arm's scores, their mean over games, and how it stands to the whole."""
+    mine, whole = normalised(by_arm[arm]), normalised(by_arm.get("all", {}))
+    shared = [game for game in games if game in mine and game in whole]
+    row: dict[str, Any] = {"arm": arm, "scores": by_arm[arm], "mean": None, "all_beats_it": None}
+    if mine:
+        row["mean"] = vars(aggregates(list(mine.values()))["mean"])
+    if shared and arm != "all":
+        against = improvement([whole[game] for game in shared], [mine[game] for game in shared])
+        row["all_beats_it"] = vars(against)
+    return row
+
+
+def told_scores(scores: list[float]) -> str:
+    """The mean over seeds, and each seed's."""
+    each = ", ".join(f"{score:.1f}" for score in scores)
+    return f"{np.mean(scores):.1f} ({each})" if scores else ""
+
+
+def told(estimate: dict[str, float | None] | None) -> str:
+    """A figure with its interval, where it has one."""
+    if estimate is None:
+        return ""
+    value = f"{estimate['value']:.3f}"
+    if estimate["low"] is None:
+        return value
+    return f"{value} ({estimate['low']:.3f} to {estimate['high']:.3f})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

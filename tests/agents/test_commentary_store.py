@@ -1,0 +1,104 @@
+"""Clips gathered and kept; stirred figures are drawn as they are told; chasers chase."""
+
+import itertools
+import random
+
+import numpy as np
+import pytest
+
+from agents import ram as ram_facts
+from agents.atari import action_names
+from agents.commentary import GAMES, STRANGERS, USUAL, describe, examples, store
+from agents.commentary.players import CHASES, chaser
+from agents.commentary.stirring import STIRRINGS, StirredScreen
+from agents.screen import Screen
+from playground.errors import UserError
+
+ROSTER = (("random", 1.0, False), ("random", 1.0, True))
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return store.gather(["pong", "breakout"], 4, 3, roster=ROSTER, processes=1)
+
+
+def test_what_is_kept_is_what_was_played(clips):
+    assert len(clips) == 8 and clips.shape == (4, 210, 160)
+    assert clips.games == ("pong", "breakout") * 4
+    own = list(itertools.islice(examples("breakout", 3, roster=ROSTER), 4))
+    for place, example in enumerate(own):
+        index = 2 * place + 1
+        assert np.array_equal(clips.frames(index), example.frames)
+        known = clips.known(index)
+        assert known.truth == example.truth
+        assert set(known.boxes) == set(example.moments[-1].boxes) - example.moments[-1].hidden
+        assert clips.known(index, still=True).truth == example.still().truth
+        assert describe(known.truth, random.Random(1)) == describe(example.truth, random.Random(1))
+
+
+def test_clips_come_back_from_their_file(clips, tmp_path):
+    store.save(tmp_path / "c.npz", learned=clips, others=clips)
+    learned, others = store.read(tmp_path / "c.npz", "learned", "others")
+    for found in (learned, others):
+        assert np.array_equal(found.frames(5), clips.frames(5)) and found.games == clips.games
+        assert found.known(5) == clips.known(5)
+    assert (tmp_path / "c.npz").stat().st_size < 2 * 8 * 12_000
+    (tmp_path / "d.npz").write_bytes((tmp_path / "c.npz").read_bytes()[:3000])
+    for path in (tmp_path / "d.npz", tmp_path / "none.npz"):
+        with pytest.raises(UserError, match="does not hold the clips"):
+            store.read(path, "learned")
+    with pytest.raises(UserError, match="does not hold the clips"):
+        store.read(tmp_path / "c.npz", "nothing")
+
+
+@pytest.mark.parametrize(
+    ("names", "count", "part"),
+    [
+        (["pong", "pong"], 1, "each game once"),
+        ([], 1, "each game once"),
+        (["tetris"], 1, "No captions are known"),
+        (["pong"], 0, "starts at 1"),
+    ],
+)
+def test_what_cannot_be_gathered(names, count, part):
+    with pytest.raises(UserError, match=part):
+        store.gather(names, count, 0, processes=1)
+
+
+def test_every_game_has_its_stirring_and_its_chase():
+    assert set(STIRRINGS) == set(CHASES) == set(GAMES)
+    assert {name for name, *_ in STRANGERS} == {"chaser"} and "chaser" not in {n for n, *_ in USUAL}
+
+
+@pytest.mark.parametrize("game", GAMES)
+def test_a_stirred_figure_is_drawn_as_it_is_told(game):
+    """Two consoles in the same state: other figures, other pixels; equal figures, equal pixels."""
+    screens = [StirredScreen(game, "machado", 5) for _ in range(2)]
+    for screen in screens:
+        screen.reset()
+        for _ in range(40):
+            screen.step(0)
+    assert np.array_equal(screens[0].rgb(), screens[1].rgb())
+    before = ram_facts.facts(game, screens[0].ram)
+    rng = np.random.default_rng(2)
+    screens[0].stir(rng)
+    for screen in screens:
+        screen.step(0)
+    after = ram_facts.facts(game, screens[0].ram)
+    moved = {name for name in after if after[name] != before[name]}
+    figures = {"score", "lives", "player_score", "enemy_score", "gates", "invaders", "bricks"}
+    assert moved & figures
+    assert not np.array_equal(screens[0].rgb(), screens[1].rgb())
+
+
+@pytest.mark.parametrize(("game", "least"), [("breakout", 6), ("freeway", 1)])
+def test_chasers_play_better_than_chance(game, least):
+    screen = Screen(game, "machado", 1)
+    play, obs = chaser(game, action_names(game)), screen.reset()
+    won = 0.0
+    for _ in range(500):
+        obs, reward, terminated, _, _ = screen.step(play(obs, screen.ram))
+        won += max(reward, 0)
+        if terminated:
+            obs = screen.reset()
+    assert won >= least
