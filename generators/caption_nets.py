@@ -8,7 +8,8 @@ their numbers from `words`. Every decoder has
     forward(memory, words (B, S)) -> (logits (B, S, V), attention (B, S, L))
 
 `forward` is teacher forcing: logits at s are of the word after words[:, :s + 1], and equal those of
-`step` one after another. A state is a tuple of tensors with B first, so that a search can reorder
+`step` one after another. Its words may have K times the rows of memory: K captions of each picture,
+which is remembered once. A state is a tuple of tensors with B first, so that a search can reorder
 and repeat its rows. Attention says where a word looked, each row summing to 1; a decoder that
 cannot look gives equal parts.
 
@@ -34,12 +35,13 @@ LENGTH = 64  # words of a caption, at most, that a Transformer has places for
 class Nic(nn.Module):
     """An LSTM whose first input is the picture, as one vector: the mean over its places.
 
-    Departs from the paper: dropout on words and outputs at one rate, no ensemble.
+    Departs from the paper: that vector is normalised first, as encoders differ in scale; dropout on
+    words and outputs at one rate, no ensemble.
     """
 
     def __init__(self, features: int, words: int, hidden: int = 512, dropout: float = 0.3) -> None:
         super().__init__()
-        self.picture = nn.Linear(features, hidden)
+        self.picture = nn.Sequential(nn.LayerNorm(features), nn.Linear(features, hidden))
         self.embedding = nn.Embedding(words, hidden)
         self.cell = nn.LSTMCell(hidden, hidden)
         self.dropout = nn.Dropout(dropout)
@@ -191,7 +193,7 @@ class Transformer(nn.Module):
         return logits[:, 0], attention[:, 0], state
 
     def forward(self, memory: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-        return self._run(self.start(memory), words)[:2]
+        return self._run(_begun(self, memory, len(words)), words)[:2]
 
     def _run(self, state: State, words: Tensor) -> tuple[Tensor, Tensor, State]:
         done = state[2].shape[1]  # words before these
@@ -218,8 +220,15 @@ DECODERS: dict[str, type[Nic] | type[Attend] | type[Transformer]] = {
 }
 
 
+def _begun(decoder: Decoder, memory: Tensor, rows: int) -> State:
+    """The state before the first words of `rows` captions, as many of each picture."""
+    if rows % len(memory):
+        raise ValueError(f"{rows} captions are not as many of each of {len(memory)} pictures")
+    return tuple(t.repeat_interleave(rows // len(memory), 0) for t in decoder.start(memory))
+
+
 def _one_by_one(decoder: Nic | Attend, memory: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-    state, logits, attention = decoder.start(memory), [], []
+    state, logits, attention = _begun(decoder, memory, len(words)), [], []
     for word in words.unbind(1):
         one, where, state = decoder.step(state, word)
         logits.append(one)

@@ -29,6 +29,7 @@ from playground.media import to_pixels
 
 KEY, FORMAT = "playground_captioner", 1  # of the metadata
 ZOO = Path(__file__).with_name("zoo")
+DEFAULT = "games"  # of the zoo
 BATCH = 16  # pictures captioned together
 WAVES = 6  # frequencies of the places' coordinates
 
@@ -50,9 +51,10 @@ class Plan:
 
     def encoder(self, weights: str | Path | None = None) -> Encoder:
         """With those weights, or at random."""
-        return Encoder(
-            create(self.backbone, 3, weights=weights), self.layer, self.grid, self.frames
-        )
+        backbone = create(self.backbone, 3 * self.frames, weights=weights)
+        if weights is not None and self.frames > 1:
+            _see_last(backbone, self.frames)
+        return Encoder(backbone, self.layer, self.grid, self.frames)
 
     def make_decoder(self, features: int, words: int) -> Decoder:
         """At its first weights."""
@@ -61,10 +63,12 @@ class Plan:
 
 
 class Encoder(nn.Module):
-    """Pictures or clips as memory: a map's places, what changed there, and where they are.
+    """Pictures or clips as memory: a map's places with what is there, and where they are.
 
-    Float (B, 3, H, W) or (B, T, 3, H, W) in [0, 1] -> (B, L, `features`), L rows times columns. Of
-    a clip, the last frame's map and its difference to the first one's.
+    Float (B, 3, H, W), or clips (B, T, 3, H, W), in [0, 1] -> (B, L, `features`), L rows times
+    columns. A clip is seen as one picture of 3 T channels: what moves by a pixel or blinks is told
+    apart by the first layer, as in the DQN's stack of frames, and T frames cost little more than
+    one.
     """
 
     def __init__(
@@ -74,32 +78,43 @@ class Encoder(nn.Module):
         if layer not in backbone.channels:
             raise UserError(f"No layer '{layer}' here.{nearest(layer, backbone.channels)}")
         self.backbone, self.layer, self.grid, self.frames = backbone, layer, grid, frames
-        self.features = backbone.channels[layer] * (2 if frames > 1 else 1) + 4 * WAVES
+        self.features = backbone.channels[layer] + 4 * WAVES
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.maps(x).flatten(2).mT
+
+    def maps(self, x: Tensor) -> Tensor:
+        """The same as (B, `features`, rows, columns)."""
         if x.dim() == 5 and x.shape[1] == 1:
             x = x[:, 0]
-        if (x.dim() == 5) != (self.frames > 1):
+        if (x.shape[1] if x.dim() == 5 else 1) != self.frames:
             raise ValueError(f"{tuple(x.shape)} is no batch of clips of {self.frames} frame(s)")
-        if x.dim() == 5:
-            x = torch.stack([x[:, 0], x[:, -1]], 1)
-        maps = self.backbone.features(x.flatten(0, -4), [self.layer])[self.layer]
+        x = x.flatten(1, -3).contiguous(memory_format=torch.channels_last)
+        maps = self.backbone.features(x, [self.layer])[self.layer]
         if self.grid is not None:
             maps = F.adaptive_avg_pool2d(maps, self.grid)
-        if x.dim() == 5:
-            first, last = maps.unflatten(0, x.shape[:2]).unbind(1)
-            maps = torch.cat([last, last - first], 1)
-        places = waves(*maps.shape[2:]).to(maps)
-        return torch.cat([maps.flatten(2).mT, places.expand(len(maps), -1, -1)], 2)
+        places = waves(*maps.shape[2:]).to(maps).mT.unflatten(1, maps.shape[2:])
+        return torch.cat([maps, places.expand(len(maps), -1, -1, -1)], 1)
 
     def grid_of(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of the places in pictures of (height, width) pixels."""
         if self.grid is not None:
             return self.grid
-        with torch.device("meta"):
-            ghost = copy.deepcopy(self.backbone).to("meta")
-            maps = ghost.features(torch.empty(1, 3, height, width), [self.layer])
-        return maps[self.layer].shape[2], maps[self.layer].shape[3]
+        ghost = copy.deepcopy(self.backbone).to("meta")
+        x = torch.empty(1, 3 * self.frames, height, width, device="meta")
+        maps = ghost.features(x, [self.layer])[self.layer]
+        return maps.shape[2], maps.shape[3]
+
+
+@torch.no_grad()
+def _see_last(backbone: Backbone, frames: int) -> None:
+    """Weights for pictures, which `create` spread over all frames, on the last frame alone.
+
+    So a clip is first seen as its last picture, sharply, and the others are learned from 0.
+    """
+    first = next(m for m in backbone.modules() if isinstance(m, nn.Conv2d))
+    first.weight[:, -3:].mul_(frames)
+    first.weight[:, :-3].zero_()
 
 
 def waves(rows: int, columns: int) -> Tensor:
@@ -160,18 +175,22 @@ class Captioner:
             beam: width of the search; 1 takes the likeliest word each time.
         """
         found: list[Caption] = []
-        pictures = self.fitted(images)
-        for part in pictures.split(BATCH):
-            found += self._say(part, register, beam)
+        for part in self.fitted(images).split(BATCH):
+            found += self.tell(self.encode(part), register, beam)
         return found
 
     @torch.inference_mode()
-    def _say(self, pictures: Tensor, register: str | None, beam: int) -> list[Caption]:
+    def encode(self, pictures: Tensor) -> Tensor:
+        """What `fitted` gives as maps (N, D, rows, columns), where the decoder is."""
         device = next(self.parts.decoder.parameters()).device
-        memory = self.parts.encoder(pictures.to(device))
+        return self.parts.encoder.to(device).maps(pictures.to(device))
+
+    @torch.inference_mode()
+    def tell(self, maps: Tensor, register: str | None = None, beam: int = 3) -> list[Caption]:
+        """Captions of what `encode` gave; see `look`."""
+        grid, memory = maps.shape[2:], maps.flatten(2).mT
         speaker = Masked(self.parts.decoder, never(self.plan, self.vocabulary))
         said = decode(speaker, memory, begin_of(self.plan, self.vocabulary, register), beam)
-        grid = self.parts.encoder.grid_of(*pictures.shape[-2:])
         captions = []
         texts = self.vocabulary.decode(said.words)
         for row, text in enumerate(texts):
@@ -209,7 +228,9 @@ class Captioner:
         return flat.unflatten(0, x.shape[:-3])
 
     def _chosen(self, stack: np.ndarray) -> np.ndarray:
-        """As many frames of a clip as the plan has, evenly spread; a single one stands still."""
+        """As many frames of a clip as the plan has, evenly spread; before a single one is black."""
+        if len(stack) == 1:
+            return np.concatenate([np.zeros_like(stack)] * (self.plan.frames - 1) + [stack])
         places = np.linspace(0, len(stack) - 1, self.plan.frames).round().astype(int)
         return stack[places]
 
@@ -224,7 +245,7 @@ class Captioner:
 
 def _unit(pixels: np.ndarray) -> Tensor:
     """uint8 (N, H, W, 3) -> float (N, 3, H, W)."""
-    return to_unit(torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2))
+    return to_unit(torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2))
 
 
 def begin_of(plan: Plan, vocabulary: Vocabulary, register: str | None) -> int:
@@ -275,12 +296,19 @@ class Masked:
         return logits, attention, state
 
 
-def load(source: str | Path, encoder: str | Path | None = None) -> Captioner:
-    """The captioner of a run (its best), of a file, or of the zoo.
+def load(source: str | Path | None = None, encoder: str | Path | None = None) -> Captioner:
+    """The captioner of a run (its best), of a file, or of the zoo; None: the one that ships.
 
     encoder: weights for one that names published ones, instead of fetching these. UserError for
     what is no captioner.
     """
+    if source is None:
+        source = f"zoo:{DEFAULT}"
+        if not (ZOO / f"{DEFAULT}.safetensors").exists():
+            raise UserError(
+                "No captioner ships here yet: train one (python scripts/play.py train caption "
+                "--data atari:pong,breakout) and name its run."
+            )
     path = exports.find(source, "caption", "captioner", ZOO)
 
     def build(about: dict[str, Any]) -> Parts:

@@ -3,6 +3,8 @@
     from generators.style import stylize
     picture = stylize("photo.jpg", "starry_night.jpg", size=512)    # (3, H, W), float in [0, 1]
 
+`load` gives a trained painter, which needs one forward instead (see `painter`).
+
 A picture is a task of the shared trainer like any other, its only parameter the pixels; each scale
 of a painting is one training, and all of them write into one run.
 
@@ -18,8 +20,14 @@ to a content loss that grows with the picture, so that those of the later code a
 over positions; layers, not filters, are scaled to a mean of 1, over the pictures at hand; borders
 are padded by the nearest pixels instead of zeros, which leave a frame.
 
-The preset `best` paints from coarse to fine by Adam, matches means and covariances instead of Gram
-matrices, and keeps the average of its iterates (ideas of crowsonkb's style-transfer-pytorch).
+The preset `best` paints from coarse to fine by Adam, each scale from the average of the last one's
+iterates, its moments and the content's finer detail, and matches means and covariances instead of
+Gram matrices (ideas of crowsonkb's style-transfer-pytorch, except for the detail and for patches of
+pixels as a layer). What was measured, on four pairs at 256 px, 20 s each on one busy core, judged
+by a network that was not optimised: at equal content about half of the style loss of the above from
+the photo. L-BFGS in Adam's place was as good, but needs the memory of many pictures; averaging of
+iterates, longer memories and a falling learning rate changed nothing that could be told from noise;
+average pooling changed no figure, but faces, edges and speckles for the better.
 """
 
 from __future__ import annotations
@@ -37,6 +45,7 @@ from typing import Any
 from torch import Tensor
 
 from generators import style_easel as easel
+from generators.painter import load
 from generators.style_easel import LEAST_PX, Easel, find_backbone, free_memory, scales, several
 from generators.style_losses import POOLINGS, STATISTICS, StyleNetwork
 from generators.style_painting import Painting, brightness
@@ -47,7 +56,7 @@ from playground.errors import UserError, nearest
 from playground.run import Run
 from playground.trainer import Trainer, TrainerConfig, seed_everything
 
-__all__ = ["PRESETS", "TRAINER", "Painted", "Painting", "StyleConfig", "paint", "stylize"]
+__all__ = ["PRESETS", "TRAINER", "Painted", "Painting", "StyleConfig", "load", "paint", "stylize"]
 
 
 @dataclass(frozen=True)
@@ -60,16 +69,16 @@ class StyleConfig:
     style_layers: tuple[str, ...] = setting((), "layers for style (none given: by family)")
     content_layers: tuple[str, ...] = setting((), "layers for content (none given: by family)")
     pixels: bool = setting(True, "patches of the picture are a layer for style, too")
-    pooling: str = setting("max", "of the backbone", choices=POOLINGS)
+    pooling: str = setting("average", "of the backbone", choices=POOLINGS)
     statistics: str = setting("wasserstein", "what style is", choices=tuple(STATISTICS))
     optimizer: str = setting("adam", "how the picture changes", choices=("adam", "lbfgs"))
-    iterations: int = setting(200, "at the coarsest scale", "iterations")
-    shrink: float = setting(1.0, "iterations at a scale, of those at the next coarser one")
+    iterations: int = setting(250, "at the coarsest scale", "iterations")
+    shrink: float = setting(0.75, "iterations at a scale, of those at the next coarser one")
     learning_rate: float = setting(0.05, "Adam's, in units of the whole range of a pixel")
     average: float | None = setting(0.99, "decay of the iterates' average (none: the last one)")
     coarsest: int | None = setting(128, "longer side at first, growing by √2 (none: one scale)",
                                    "px")  # fmt: skip
-    content_weight: float = setting(0.1, "of the content, the style's being 1")
+    content_weight: float = setting(0.05, "of the content, the style's being 1")
     variation_weight: float = setting(0.0, "of differences between neighbouring pixels")
     style_scale: float = setting(1.0, "longer side of the style pictures, times the painting's")
     start: str = setting("content", "the first picture", choices=("content", "noise"))
@@ -99,7 +108,7 @@ class StyleConfig:
 
 BEST = StyleConfig()
 GATYS2015 = replace(
-    BEST, pixels=False, pooling="average", statistics="gram", optimizer="lbfgs", iterations=500,
+    BEST, pixels=False, statistics="gram", optimizer="lbfgs", iterations=500,
     average=None, coarsest=None, content_weight=1.0, start="noise",
 )  # fmt: skip
 PRESETS = {"best": BEST, "gatys2015": GATYS2015}
@@ -205,6 +214,7 @@ def paint(
         ready = Easel(network, photo, styles, weights, maps, config)
         _check_memory(ready, sizes[-1])
         painting, reason = _paint(ready, sizes, began, trainer, run, watch, report)
+        painting.optimizers.clear()  # moments, as large as the picture that is now made of it
         figures = {key: float(value) for key, value in painting.figures.items()}
         return Painted(painting.shown().cpu(), figures, painting.progress, reason, name)
 

@@ -208,9 +208,9 @@ class Easel:
             2 * network.channels[name] / network.strides[name] ** 2 for name in network.content
         )
         sights = min(network.backbone.strides.values()) ** 2 if config.optimizer == "adam" else 1
-        # Pixels, slopes, the content and the photo; moments, the average, and a copy when it is
-        # shown; L-BFGS: pairs of changes.
-        copies = 2 * HISTORY + 6 if config.optimizer == "lbfgs" else 8
+        # Content, pixels, their average, slopes or what is shown, a copy in the trainer's hands;
+        # two moments; L-BFGS: pairs of changes.
+        copies = 6 + (2 * HISTORY if config.optimizer == "lbfgs" else 2)
         return TILE_BYTES, 4 * self.content.shape[1] * copies + sights * targets
 
     def _regions(self, size: tuple[int, int]) -> list[Region]:

@@ -269,13 +269,15 @@ class StyleNetwork:
                 means[name] += float(maps.abs().pow(power).mean()) / len(pictures)
         self.scales = {n: mean ** (-1 / power) if mean else 1.0 for n, mean in means.items()}
 
-    def features(self, pictures: Tensor) -> dict[str, Tensor]:
+    def features(self, pictures: Tensor, names: Iterable[str] = ()) -> dict[str, Tensor]:
         """Maps of all its layers, of float pictures (B, 1 or 3, H, W) in [0, 1], grey ones too.
 
-        UserError where the pictures are too small for its deepest layer.
+        Of `names` alone, where some are given. UserError where the pictures are too small for the
+        deepest of them.
         """
         pictures = pictures.expand(-1, self.backbone.in_channels, -1, -1)
-        inner = [name for name in self.strides if name != PIXELS]
+        wanted = tuple(names) or tuple(self.strides)
+        inner = [name for name in wanted if name != PIXELS]
         try:
             maps = self.backbone.features(pictures, inner)
         except RuntimeError as error:
@@ -283,7 +285,7 @@ class StyleNetwork:
             if "size" not in str(error) or min(height, width) > 64:  # such as out of memory
                 raise
             raise UserError(f"{width}x{height} pixels are too few for this backbone.") from error
-        if PIXELS in self.strides:
+        if PIXELS in wanted:
             maps[PIXELS] = self._patches(pictures)
         return {name: found * self.scales[name] for name, found in maps.items()}
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # start they measure about 100. Adam alone would step as far for them.
 SMALL_SLOPE = 2.0
 HISTORY = 100  # updates that L-BFGS remembers: PyTorch's default, and so the authors'
+ROWS = 256  # converted at once
 PANEL_PX = 1024  # longer side of what a run keeps to look at
 
 
@@ -131,8 +132,12 @@ class Painting(nn.Module):
         return None
 
     def export(self, path: Path) -> None:
-        """The picture as it is shown, (3, H, W), as safetensors."""
-        save_file({"picture": self.shown().contiguous().cpu()}, path)
+        """The picture as it is shown, (3, H, W) uint16 of 0 to 65535, as safetensors."""
+        shown = self.shown()
+        whole = torch.empty(shown.shape, dtype=torch.uint16)
+        for rows, part in zip(whole.split(ROWS, 1), shown.split(ROWS, 1), strict=True):
+            rows.copy_((part * 65535).round())  # the whole of it in floats would be one copy more
+        save_file({"picture": whole}, path)
 
     @torch.no_grad()
     def shown(self) -> Tensor:

@@ -99,7 +99,7 @@ def tokenize(text: str) -> list[str]:
 def sentence(tokens: Iterable[str], capital: bool = False) -> str:
     """Tokens as one prints them: `tokenize`'s inverse but for case, spaces and shapes of quotes.
 
-    `capital`: the first letter is a capital, unless a number comes before it.
+    `capital`: the first letter of each sentence is one, unless a number comes before it.
     """
     text, before = "", ""
     for token in tokens:
@@ -111,6 +111,7 @@ def sentence(tokens: Iterable[str], capital: bool = False) -> str:
     first = next((place for place, sign in enumerate(text) if sign.isalnum()), None)
     if capital and first is not None:
         text = text[:first] + text[first].upper() + text[first + 1 :]
+        text = re.sub(r"(?<=[.!?] )\w", lambda found: found[0].upper(), text)
     return text
 
 

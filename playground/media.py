@@ -42,6 +42,7 @@ PICTURES: dict[str, dict[str, Any]] = {
 READ_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 PICTURES[".jpeg"] = PICTURES[".jpg"]
 FILMS = (".mp4", ".gif")
+MP4_SOUND = ("aac", "mp3")  # which all players find in an .mp4; other sound becomes AAC
 PANEL, INK, ROW, CHOSEN = (20, 21, 26), (222, 224, 230), (58, 74, 104), (190, 104, 22)
 MAX_PIXELS = 2**26  # of a picture that is read; a small file can claim to hold billions
 ROWS_AT_ONCE = 64  # of a picture of 16 bits, while it is encoded
@@ -218,19 +219,28 @@ class VideoWriter:
     The film is written aside and takes its name on `close()`. An error inside the `with` block
     discards it, an interruption (Ctrl-C) keeps what was recorded; without a frame there is no file.
     `scale` enlarges by whole numbers; None doubles small pictures in .mp4 only, where colour is
-    stored at half the resolution. UserError for an unknown suffix, an unwritable place, a full
-    disk, or a picture whose size differs from the first one's.
+    stored at half the resolution. `sound` is a film whose sound this one, an .mp4, gets: as it is,
+    or as AAC where players expect that. UserError for an unknown suffix, an unwritable place, a
+    full disk, or a picture whose size differs from the first one's.
     """
 
-    def __init__(self, path: Path | str, fps: float = 60, scale: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        fps: float = 60,
+        scale: int | None = None,
+        sound: Path | str | None = None,
+    ) -> None:
         self.path = Path(path)
         self.frames = 0  # written so far
-        self.fps, self.scale = fps, scale
+        self.fps, self.scale, self.sound = fps, scale, sound
         self._gif = self.path.suffix.lower() == ".gif"
         self._shape: tuple[int, ...] = ()
         self._ffmpeg: _Ffmpeg | None = None
         if self.path.suffix.lower() not in FILMS:
             raise UserError(f"Films are written as .mp4 or .gif, not {self.path.name!r}.")
+        if self._gif and sound is not None:
+            raise UserError(f"A .gif has no sound: name an .mp4 instead of {self.path}.")
         if not 0 < fps <= 1000 or (scale is not None and scale < 1):
             raise UserError(f"A film needs 0 < fps <= 1000 and scale >= 1, not {fps} and {scale}.")
         if self.path.is_dir():
@@ -268,6 +278,8 @@ class VideoWriter:
                     ffmpeg.close()
                     if self._gif:
                         self._to_gif()
+                    elif self.sound is not None:
+                        self._add_sound()
                     os.replace(self._finished, aside)
         finally:
             self._work.cleanup()
@@ -294,6 +306,10 @@ class VideoWriter:
             self.discard()
 
     @property
+    def _rate(self) -> Fraction:
+        return Fraction(self.fps).limit_denominator(1001)
+
+    @property
     def _finished(self) -> Path:
         return self._raw.with_name("film.gif") if self._gif else self._raw
 
@@ -303,7 +319,7 @@ class VideoWriter:
             self.scale = 2 if frame.height < SMALL_PX and not self._gif else 1
         n = self.scale
         height, width = (side + (side * n % 2 and not self._gif) for side in self._shape[:2])
-        rate = Fraction(self.fps).limit_denominator(1001)
+        rate = self._rate
         source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
         if self._gif:
             store = ["-vf", f"fps={gif_rate(self.fps)}", "-c:v", "libx264rgb", "-qp", "0"]
@@ -316,6 +332,17 @@ class VideoWriter:
             store += ["-crf", "14", "-colorspace", "bt709", "-color_primaries", "bt709"]
             store += ["-color_trc", "bt709", "-color_range", "tv", "-movflags", "+faststart"]
         self._ffmpeg = _Ffmpeg([*source, "-r", str(rate), "-i", "-", *store, str(self._raw)])
+
+    def _add_sound(self) -> None:
+        """The other film's sound, where it has one, as far as this film's pictures reach."""
+        whole = self._raw.with_name("sounding.mp4")
+        length = f"{float(self.frames / self._rate):.6f}"
+        parts = ["-i", str(self._raw), "-i", str(self.sound), "-map", "0:v", "-map", "1:a?"]
+        parts += ["-t", length, "-c:v", "copy", "-movflags", "+faststart"]
+        kept = _sound_codec(Path(str(self.sound))) in MP4_SOUND
+        store = ["-c:a", "copy"] if kept else ["-c:a", "aac", "-b:a", "192k"]
+        _Ffmpeg([*parts, *store, str(whole)]).close()
+        os.replace(whole, self._raw)
 
     def _to_gif(self) -> None:
         """Passes two and three: one palette for the film, then the film in it."""
@@ -381,6 +408,8 @@ class _Ffmpeg:
 def read_video(path: Path | str) -> tuple[Iterator[np.ndarray], float]:
     """A film's frames, (H, W, 3) uint8 each, one at a time, and its frames per second.
 
+    The rates of NTSC, which ffmpeg tells as 29.97, are what they are: 30000/1001.
+
     Close the iterator to stop early. UserError where the file is missing or broken.
     """
     import imageio_ffmpeg
@@ -407,7 +436,26 @@ def read_video(path: Path | str) -> tuple[Iterator[np.ndarray], float]:
         finally:
             stream.close()
 
-    return frames(), float(about["fps"])
+    return frames(), _exact(float(about["fps"]))
+
+
+def _sound_codec(path: Path) -> str:
+    """Of a film's sound, such as "aac"; "" where it has none."""
+    import imageio_ffmpeg
+
+    stream = imageio_ffmpeg.read_frames(str(path))
+    try:
+        return str(next(stream).get("audio_codec") or "")
+    except (OSError, RuntimeError, StopIteration):
+        return ""
+    finally:
+        stream.close()
+
+
+def _exact(fps: float) -> float:
+    """A rate told to two digits; those of NTSC are whole ones times 1000/1001."""
+    whole = round(fps * 1.001)
+    return whole / 1.001 if whole and abs(whole / 1.001 - fps) < 0.005 else fps
 
 
 @functools.cache

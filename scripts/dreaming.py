@@ -17,6 +17,7 @@ from playground.media import VideoWriter, write_image
 from playground.run import Run
 from scripts.train_dcgan import KEPT
 
+SHIPPED = "zoo:dreams"  # of the games of Atari
 OUT = Path("recordings")  # for what nobody named
 FPS = 30
 LONGEST_S = 3600  # of a walk
@@ -71,14 +72,13 @@ def _show(dreamer: Dreamer, args: argparse.Namespace) -> None:
 
 
 def _real(args: argparse.Namespace, dreamer: Dreamer) -> Pictures:
-    """The pictures that it learned from."""
-    run = Path(args.source)
-    if not args.data and (run / KEPT).exists():
-        return game_pictures.read(run / KEPT)[0]
-    spec = args.data or (run.is_dir() and Run.open(run).settings["config"]["data"])
-    if not spec:
+    """The pictures that it learned from, or others of the same kind."""
+    kept = Path(args.source) / KEPT
+    if not args.data and kept.exists():
+        return game_pictures.read(kept)[0]
+    kind, rest = data.parse(spec := args.data or dreamer.card["data"])
+    if not args.data and kind != "atari" and not Path(rest).exists():
         raise UserError("--neighbours needs the pictures that it learned from: add --data.")
-    kind, rest = data.parse(spec)
     size = dreamer.plan.size
     if kind == "atari":
         return game_pictures.game_pictures(rest.split(","), size, 1000, args.seed)[0]
@@ -91,7 +91,8 @@ def _real(args: argparse.Namespace, dreamer: Dreamer) -> Pictures:
 def add_dream(verb: argparse.ArgumentParser) -> None:
     """The flags of the verb."""
     add = verb.add_argument
-    add("source", metavar="SOURCE", help="a run of train dcgan, or a generator's file")
+    add("source", nargs="?", default=SHIPPED, metavar="SOURCE",
+        help=f"a run of train dcgan, or a generator's file (default {SHIPPED})")  # fmt: skip
     add("--out", type=Path, metavar="FILE", help="of the sheet, .png (default: in the run's "
         "gallery, or recordings/)")  # fmt: skip
     add("--count", type=int, default=64, help="dreams on the sheet (default 64)")

@@ -1,4 +1,7 @@
-"""`paint`: a photo in the style of paintings, by optimisation; shown while it becomes."""
+"""`paint`: a photo in the style of paintings, by optimisation; shown while it becomes.
+
+With --fast a trained painter does it in one go (`fast_painting`).
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from playground.frames import Frame
 from playground.media import VideoWriter, check_suffix, read_image, to_pixels, write_image
 from playground.run import Run
 from playground.window import Window
+from scripts.fast_painting import run_fast
 
 OUT = Path("recordings")  # for what nobody named
 FILM_FPS, FILM_SECONDS, FILM_STILL_SECONDS = 30, 10, 1.5
@@ -34,6 +38,10 @@ TRAINING = ("device", "threads", "precision")  # of the trainer's settings, thos
 
 def run_paint(args: argparse.Namespace) -> None:
     """Paint, and write the picture; what is done so far where the user ends it."""
+    if args.fast or args.painter:
+        _only_slow(args)
+        run_fast(args)
+        return
     config = apply_arguments(style.PRESETS[args.preset], args)
     given = {name: getattr(args, name) for name in TRAINING if getattr(args, name) is not None}
     files, weights = zip(*map(weighted, args.style), strict=True)
@@ -60,6 +68,17 @@ def run_paint(args: argparse.Namespace) -> None:
     print(f"{painted.reason.capitalize()} after {painted.iterations} iterations with "
           f"{painted.backbone}: {figures}.")  # fmt: skip
     print(out)
+
+
+def _only_slow(args: argparse.Namespace) -> None:
+    """UserError where a flag was given that only painting by optimisation knows."""
+    given = {name for name in vars(args) if name in to_json(style.BEST)} - {"size"}
+    others = ("mask", "film", "preview", "runs", "precision", "window")
+    given |= {name for name in others if getattr(args, name)}
+    given |= {"preset"} if args.preset != "best" else set()
+    if given:
+        flag = "--" + min(given).replace("_", "-")
+        raise UserError(f"--fast knows no {flag}: leave one of them out.")
 
 
 def weighted(text: str) -> tuple[Path, float]:
@@ -195,9 +214,13 @@ class _Progress:
 def add_paint(verb: argparse.ArgumentParser) -> None:
     """The flags of the verb."""
     add = verb.add_argument
-    add("--content", required=True, metavar="PHOTO", help="the picture to paint")
-    text = "in whose style; several times for several, FILE:0.6 to weigh them"
+    text = "the picture to paint; with --fast a folder or a film, too"
+    add("--content", required=True, metavar="PHOTO", help=text)
+    text = "in whose style; several times for several, FILE:0.6 to weigh them; with --fast names"
     add("--style", required=True, action="append", metavar="PAINTING", help=text)
+    add("--fast", action="store_true", help="by a trained painter, in one of its styles")
+    text = "which painter, with --fast: a run of train style, or a file (default: what ships)"
+    add("--painter", metavar="SOURCE", help=text)
     text = "where the style of the same place in the line shall be: a picture, white there"
     add("--mask", action="append", metavar="FILE", help=text)
     text = "settings to start from: best (default), gatys2015 (as in the paper)"

@@ -27,15 +27,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import agents
 from agents.atari import PROTOCOLS
+from generators import painter
 from playground import gallery
 from playground.errors import UserError
+from scripts.captioning import add_caption, run_caption
 from scripts.dreaming import add_dream, run_dream
+from scripts.filters import add_filters
 from scripts.painting import add_paint, run_paint
 from scripts.reporting import add_report, run_report
 from scripts.scoring import counted, dumps, run_evaluate
+from scripts.train_caption import CAPTION
 from scripts.train_classify import CLASSIFY
 from scripts.train_dcgan import DREAMS
 from scripts.train_dqn import DQN, run_train_dqn
+from scripts.train_style import STYLE
 from scripts.training import add_training
 from scripts.watching import run_watch
 
@@ -74,10 +79,10 @@ def run_gallery(args: argparse.Namespace) -> None:
 
 
 def run_zoo(args: argparse.Namespace) -> None:
-    """The agents that ship."""
-    cards = agents.cards()
+    """The agents that ship, and the painters with their styles."""
+    cards, painters = agents.cards(), painter.cards()
     if args.json:
-        print(dumps(cards))
+        print(dumps({**cards, **painters}))
         return
     for name, card in cards.items():
         print(f"zoo:{name}")
@@ -89,6 +94,10 @@ def run_zoo(args: argparse.Namespace) -> None:
         print(f"  trained  {card['frames']:,} frames, {card['minutes']:.0f} minutes "
               f"on {card['hardware']}")  # fmt: skip
         print(f"  by       {card['command']}")
+    for name, card in painters.items():
+        print(f"zoo:{name}  paints in {counted(len(card['styles']), 'style')}: --style NAME")
+        for credit in card["styles"].values():
+            print(f"  {painter.Credit(**credit)}")
 
 
 # ---------------------------------------------------------------- the command line
@@ -162,12 +171,15 @@ def _parser() -> argparse.ArgumentParser:
         help="enlargement (default: a window's as fits, an .mp4's 2, a .gif's 1)")  # fmt: skip
     add("--overlay", action=argparse.BooleanOptionalAction, default=True,
         help="Q-values, return and epsilon beside the game (default on)")  # fmt: skip
+    add_filters(watching)
 
     training = verbs.add_parser("train", help="Train.", description="Train, or go on training.")
     tasks = training.add_subparsers(metavar="TASK", required=True)
     add_training(tasks, DQN, run_train_dqn)
     add_training(tasks, CLASSIFY)
     add_training(tasks, DREAMS)
+    add_training(tasks, STYLE)
+    add_training(tasks, CAPTION)
 
     scoring = verb(
         "evaluate",
@@ -195,6 +207,8 @@ def _parser() -> argparse.ArgumentParser:
 
     add_paint(verb("paint", run_paint, "Paint a photo in the style of paintings."))
 
+    add_caption(verb("caption", run_caption, "Say what is in pictures and films."))
+
     add_report(verb("report", run_report, "What DQN runs reached: curves, scores, intervals."))
 
     page = verb("gallery", run_gallery, "One self-contained HTML page of runs.")
@@ -204,7 +218,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, default=Path("gallery.html"), metavar="FILE",
         help="the page (default gallery.html)")  # fmt: skip
 
-    listing = verb("zoo", run_zoo, "List the agents that ship.")
+    listing = verb("zoo", run_zoo, "List the agents and painters that ship.")
     listing.add_argument("--json", action="store_true", help="one JSON object")
     return parser
 

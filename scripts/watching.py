@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -61,6 +61,7 @@ def run_watch(args: argparse.Namespace) -> None:
             following.show(run, args.scale)
             return
     source, agent = _chosen(args)
+    args.filters = args.make_filters(args)
     if args.record:
         _record(args, agent, Path(args.record))
         return
@@ -173,7 +174,8 @@ def _record(args: argparse.Namespace, agent: agents.Agent, path: Path) -> None:
                         return
                     yield frame
 
-            pump(going(), [note, *([_panel(agent)] if args.overlay else [])], [film])
+            panel = [_panel(agent)] if args.overlay else []
+            pump(going(), [note, *args.filters, *panel], [film])
         if film.frames:
             scores = ", ".join(f"{score:g}" for score in returns.values())
             scores += " so far" if stopped() or film.frames == length else ""
@@ -262,7 +264,7 @@ def _show(
 ) -> None:
     """Games in the window until the user has seen enough, or --episodes or --seconds are over."""
     circle = [source, *(f"zoo:{name}" for name in agents.zoo() if f"zoo:{name}" != source)]
-    player = Player(screen, args.overlay, args.seconds)
+    player = Player(screen, args.overlay, args.seconds, args.filters)
     place, seed, own = 0, args.seed, agent
 
     def unpause() -> None:
@@ -281,8 +283,14 @@ def _show(
 class Player:
     """What the window's keys do to the game: panel, recording, human takeover, next, quit."""
 
-    def __init__(self, screen: window.Window, show_panel: bool, seconds: float | None) -> None:
-        self.window, self.show_panel = screen, show_panel
+    def __init__(
+        self,
+        screen: window.Window,
+        show_panel: bool,
+        seconds: float | None,
+        filters: Sequence[Filter] = (),
+    ) -> None:
+        self.window, self.show_panel, self.filters = screen, show_panel, filters
         self.recorder = Recorder(self._say)
         self.frames_left = None if seconds is None else round(seconds * FRAMES_PER_SECOND)
         self.held: frozenset[str] = frozenset()  # since the agent's last step
@@ -341,6 +349,8 @@ class Player:
 
     def _filter(self, frame: Frame) -> Frame:
         self._read_keys()
+        for change in self.filters:
+            frame = change(frame)
         return self.panel(frame) if self.show_panel else frame
 
     def _read_keys(self) -> None:

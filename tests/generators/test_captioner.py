@@ -35,17 +35,27 @@ def clips(count=3, frames=2, height=40, width=48):
     return np.random.default_rng(0).integers(0, 256, (count, frames, height, width, 3), np.uint8)
 
 
-def test_a_clip_is_its_last_map_what_changed_and_where():
+def test_a_clip_is_seen_whole_and_each_place_knows_where_it_is():
     encoder = PLAN.encoder().eval()
     x = torch.rand(2, 2, 3, 40, 48)
     memory = encoder(x)
-    assert memory.shape == (2, 12, encoder.features) and encoder.features == 2 * 64 + 24
-    still = encoder(torch.stack([x[:, 1], x[:, 1]], 1))
-    assert torch.equal(still[..., :64], memory[..., :64])
-    assert not still[..., 64:128].any() and memory[..., 64:128].any()
-    assert torch.equal(memory[0, :, 128:], waves(3, 4))
-    assert encoder.grid_of(40, 48) == (3, 4)
-    assert replace(PLAN, grid=None).encoder().grid_of(84, 84) == (9, 9)
+    assert memory.shape == (2, 12, encoder.features) and encoder.features == 64 + 24
+    assert torch.equal(memory[0, :, 64:], waves(3, 4))
+    assert torch.equal(encoder.maps(x).flatten(2).mT, memory)
+    for frame in (0, 1):  # each of its frames counts
+        other = x.clone()
+        other[:, frame] = 0
+        assert not torch.allclose(encoder(other)[..., :64], memory[..., :64])
+    with pytest.raises(ValueError, match="2 frame"):
+        encoder(x[:, :1])
+
+
+def test_weights_for_pictures_begin_with_the_last_frame_of_a_clip(tmp_path):
+    picture = replace(PLAN, frames=1).encoder().eval()
+    save_file(picture.backbone.state_dict(), tmp_path / "nature.safetensors")
+    clip = PLAN.encoder(tmp_path / "nature.safetensors").eval()
+    x = torch.rand(2, 2, 3, 40, 48)
+    assert torch.allclose(clip(x), picture(x[:, -1]), atol=1e-5)
 
 
 def test_pictures_are_not_clips():
@@ -107,12 +117,13 @@ def test_a_file_holds_all(tmp_path):
 
 def test_a_published_encoder_stays_out_of_the_file(tmp_path):
     weights = tmp_path / "nature.safetensors"
-    encoder = PLAN.encoder().eval()
-    save_file(encoder.backbone.state_dict(), weights)
+    save_file(replace(PLAN, frames=1).encoder().backbone.state_dict(), weights)
+    encoder = PLAN.encoder(weights).eval()
     plan = replace(PLAN, published="imagenet")
     words = Vocabulary(WORDS)
     parts = Parts(plan, encoder, len(words)).eval()
-    parts.half().float()  # as the file has them
+    for parameter in parts.decoder.parameters():
+        parameter.data = parameter.data.half().float()  # as the file has them
     one = Captioner(parts, words, plan, {})
     one.save(tmp_path / "c.safetensors")
     with safe_open(tmp_path / "c.safetensors", "pt") as file:
@@ -140,7 +151,10 @@ def test_damaged_files_are_one_sentence(tmp_path, change, part):
         load(file)
 
 
-def test_sources_that_are_none(tmp_path):
+def test_sources_that_are_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(captioner, "ZOO", tmp_path)
+    with pytest.raises(UserError, match="train caption"):
+        load()
     for source, part in (("zoo:nobody", "no captioner"), (tmp_path / "none", "no file")):
         with pytest.raises(UserError, match=part):
             load(source)

@@ -187,3 +187,9 @@ def test_flickr8k_captions_come_back(data_dir):
     for text in [text for entry in about.values() for text in entry["captions"]][::20]:
         tokens = tokenize(text)
         assert tokenize(sentence(tokens)) == tokens
+
+
+def test_each_sentence_begins_with_a_capital():
+    text = "in pong, green leads 3 to 1. the ball is far! ms. pac-man waits. 20 points"
+    shown = sentence(tokenize(text), capital=True)
+    assert shown == "In pong, green leads 3 to 1. The ball is far! Ms. Pac-man waits. 20 points"

@@ -552,3 +552,15 @@ def test_side_panel_with_nothing_many_or_broken_values():
     )
     assert (many[-3:] == PANEL).all()  # all 18 fit
     side_panel(100, 100, bars={"A": float("nan"), "B": 1.0, "C": float("inf")})
+
+
+def test_a_film_gets_anothers_sound_or_none(tmp_path):
+    silent = tmp_path / "silent.mp4"
+    for path, sound in ((silent, None), (tmp_path / "a.mp4", silent)):
+        with VideoWriter(path, fps=24000 / 1001, sound=sound) as film:
+            for _ in range(4):
+                film.write(Frame(np.zeros((16, 16, 3), np.uint8)))
+        frames, fps = read_video(path)
+        assert len(list(frames)) == 4 and fps == pytest.approx(24000 / 1001, abs=1e-9)
+    with pytest.raises(UserError, match="no sound"):
+        VideoWriter(tmp_path / "a.gif", sound=silent)

@@ -297,7 +297,7 @@ def test_bad_inputs_of_dream(trained, tmp_path, capsys):
         return error_of(capsys, "dream", *words)
 
     assert "There is no file or run nowhere" in error("nowhere")
-    assert "zoo has no generator 'dream'" in error("zoo:dream")
+    assert "zoo has no generator 'drem'" in error("zoo:drem")
     assert "dreams no 'evne'. Did you mean 'even'" in error(file, "--label", "evne")
     assert "starts at 1, not 0" in error(file, "--label", "even", "--count", 0)
     assert "--truncation must be above 0" in error(file, "--truncation", 0)
@@ -308,7 +308,10 @@ def test_bad_inputs_of_dream(trained, tmp_path, capsys):
     assert not Path("recordings/dreams-0.png").exists()
     sheet = ["--count", "1", "--out", "a.png"]
     assert ".mp4 or .gif" in error(file, *sheet, "--walk", "w.avi")
-    assert "add --data" in error(file, *sheet, "--neighbours")
+    lost = load(file)
+    lost.card["data"] = str(tmp_path / "gone")
+    lost.save(tmp_path / "lost.safetensors")
+    assert "add --data" in error(tmp_path / "lost.safetensors", *sheet, "--neighbours")
     one = paint(tmp_path / "one", 1)
     assert "two or more" in error(file, *sheet, "--neighbours", "--data", one)
     file.write_bytes(b"broken")

@@ -1,0 +1,387 @@
+"""Captions: an encoder and a decoder that learn to say what is in a picture or clip.
+
+Pictures come as `caption_pairs.Pairs`, uint8 pixels with sentences; out come the sentences of a
+`captioner.Captioner`, which `load` reads. Training is cross-entropy on the next word (teacher
+forcing), and then, where asked for, self-critical: captions are drawn, and made likelier by how
+much better their CIDEr-D is than the likeliest caption's (Rennie et al. 2017). The encoder is
+frozen first, its features computed once, and then learns at a rate of its own. Scores always come
+from captions that were decoded word by word, and a judge.
+
+Sources of the presets: `nic` Vinyals et al. 2015, "Show and Tell"; `attend` Xu et al. 2015, "Show,
+Attend and Tell" (soft attention, doubly stochastic); `best` a small transformer decoder (Vaswani et
+al. 2017), whose attention also learns from where the named things are, if that is known (Liu et al.
+2017, "Attention Correctness in Neural Image Captioning").
+
+Departs from the papers: encoders are those of this playground, and memory holds the coordinates of
+each place too; Adam with decoupled weight decay and a cosine; several sentences of a picture share
+one look at it; no ensembles. Batch norms of encoders keep the statistics that they came with.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import LambdaLR
+
+from generators.caption_judges import Judge
+from generators.caption_losses import Critic, grounding, sequence_log_probability
+from generators.caption_memory import Memories, fits, to_memory_input
+from generators.caption_nets import doubly_stochastic
+from generators.caption_pairs import Batch, Pairs, batch, cells_of, union_of, vocabulary_of
+from generators.caption_settings import PRESETS, TRAINER, CaptionConfig, for_clips
+from generators.caption_views import last_picture, peaks, wrapped
+from generators.captioner import Caption, Captioner, Masked, Parts, Plan, begin_of, load, never
+from generators.decoding import say
+from generators.words import END, PAD
+from playground import ranks
+from playground.ahead import Ahead
+from playground.classify import rate_at
+from playground.data import batch_indices, permutation
+from playground.errors import UserError
+from playground.frames import Frame
+from playground.run import Run
+from playground.trainer import Trainer
+
+__all__ = ["PRESETS", "TRAINER", "CaptionConfig", "Captioning", "for_clips", "load"]
+
+PANEL = 16  # pictures of a panel
+LINE = 30  # letters of a line below them
+
+
+class Captioning(nn.Module):
+    """The training task. `held_out` are never learned from; `judge` scores what is said of them.
+
+    steps: length of the training; None: the config's updates. UserError for settings or pictures
+    that do not do.
+    """
+
+    unit = "updates"
+
+    def __init__(
+        self,
+        config: CaptionConfig,
+        pairs: Pairs,
+        held_out: Pairs,
+        judge: Judge,
+        steps: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        config.check()
+        if config.critical and not all(pairs.references(i) for i in range(len(pairs))):
+            raise UserError(f"--critical needs captions to compare with; {config.data} has none.")
+        self.config, self.pairs, self.held_out, self.judge = config, pairs, held_out, judge
+        self.seed = self.order = seed
+        self.horizon = steps or config.updates
+        self.vocabulary = vocabulary_of(pairs, config.min_count, config.digits)
+        grid = None if config.grid is None else (config.grid[0], config.grid[1])
+        self.plan = Plan(
+            config.backbone, config.layer, grid, (config.size[0], config.size[1]), config.frames,
+            config.decoder, config.hidden, config.dropout, tuple(pairs.registers), published=None,
+        )  # fmt: skip
+        encoder = self.plan.encoder(config.weights).requires_grad_(config.encoder_rate > 0)
+        self.parts = Parts(self.plan, encoder, len(self.vocabulary))
+        groups = [{"params": list(self.parts.decoder.parameters()), "lr": config.learning_rate}]
+        if config.encoder_rate:
+            groups += [{"params": list(encoder.parameters()), "lr": config.encoder_rate}]
+        self.optimizers = {
+            "captioner": torch.optim.AdamW(
+                groups, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
+            )
+        }
+        rates: list[Any] = [self._decoder_rate, self._encoder_rate][: len(groups)]
+        self.schedules = {"captioner": LambdaLR(self.optimizers["captioner"], rates)}
+        self.progress = 0
+        self.figures: dict[str, float] = {}  # of the newest evaluation, made after so many updates:
+        self.scored_at = 0
+        self.keep: Callable[[Path], None] = lambda folder: None  # files of its own in the run
+        self._critic: Critic | None = None
+        self._memories: dict[str, Memories] = {}
+        self._does_fit: bool | None = None  # see `_fits`
+        self.grid = encoder.grid_of(*self.plan.size)  # rows and columns of the memory
+        # of the newest evaluation: held-out pairs, and what was said of them
+        self.seen: tuple[Sequence[int], Mapping[str | None, Sequence[Caption]]] | None = None
+        self._ahead = Ahead(self._read)
+        self.train()
+
+    def train(self, mode: bool = True) -> Captioning:
+        """Encoders stay in evaluation mode: their batch norms keep their statistics."""
+        super().train(mode)
+        self.parts.encoder.eval()
+        return self
+
+    # Rates.
+
+    @property
+    def _imitated(self) -> int:
+        """Updates of cross-entropy."""
+        return max(1, self.horizon - self.config.critical)
+
+    def _decoder_rate(self, update: int) -> float:
+        c = self.config
+        if self._is_critical(update):
+            return c.critical_rate / c.learning_rate
+        return rate_at(update, c.warmup, self._imitated, "cosine")
+
+    def _encoder_rate(self, update: int) -> float:
+        if self._is_frozen(update):
+            return 0.0
+        frozen = self.config.frozen
+        return rate_at(update - frozen, self.config.warmup, self._imitated - frozen, "cosine")
+
+    def _is_critical(self, update: int) -> bool:
+        return self.config.critical > 0 and update >= self._imitated
+
+    def _is_frozen(self, update: int) -> bool:
+        """Whether the encoder does not learn: self-critical updates are the decoder's alone."""
+        c = self.config
+        return not c.encoder_rate or update < c.frozen or self._is_critical(update)
+
+    # One update.
+
+    def step(self, trainer: Trainer) -> dict[str, Any]:
+        """Imitate captions; at the end, where asked for, draw better ones."""
+        read, pixels, mirrored = self._ahead.get(self.progress)
+        if pixels is not None:
+            pixels, self._memories = pixels.to(trainer.device), {}
+        frozen = self._is_frozen(self.progress)
+
+        def memory() -> Tensor:
+            if pixels is None:
+                return self._memory("pairs", self.pairs, trainer).get(read.indices, mirrored)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+                return self.parts.encoder(to_memory_input(pixels, mirrored))
+
+        if not self._is_critical(self.progress):
+            figures = self._imitate(trainer, read, memory)
+        else:
+            figures = self._criticise(trainer, read, memory)
+        figures["rate"] = self.schedules["captioner"].get_last_lr()[0]
+        self.schedules["captioner"].step()
+        self.progress += 1
+        return figures
+
+    def _imitate(
+        self, trainer: Trainer, read: Batch, memory: Callable[[], Tensor]
+    ) -> dict[str, Any]:
+        c = self.config
+        words = read.words.to(trainer.device)
+        rows = read.rows.to(trainer.device)
+        cells = cells_of(read.boxes, *self.grid) if c.grounding else read.boxes
+        cells = union_of(cells, read.owners, len(rows)).to(trainer.device)
+        figures: dict[str, Any] = {}
+
+        def loss() -> Tensor:
+            logits, attention = self.parts.decoder(memory(), words[:, :-1])
+            target = words[:, 1:]
+            total = F.cross_entropy(
+                logits.flatten(0, 1).float(), target.flatten(), ignore_index=PAD,
+                label_smoothing=c.smoothing,
+            )  # fmt: skip
+            figures["loss"] = total.detach()
+            if c.doubly:
+                total = total + c.doubly * doubly_stochastic(attention.float(), target != PAD)
+            if c.grounding and len(rows):
+                apart, looked = grounding(attention.flatten(0, 1)[rows].float(), cells)
+                figures["looked"] = looked
+                total = total + c.grounding * apart
+            return total
+
+        trainer.minimize(loss, self.optimizers["captioner"])
+        return figures
+
+    def _criticise(
+        self, trainer: Trainer, read: Batch, memory: Callable[[], Tensor]
+    ) -> dict[str, Any]:
+        """Rennie et al. 2017, equation 11: the likeliest caption's reward is the baseline."""
+        if self._critic is None:
+            references = [self.pairs.references(i) for i in range(len(self.pairs))]
+            self._critic = Critic(references, self.vocabulary)
+        decoder, count = self.parts.decoder, self.config.sentences
+        decoder.eval()  # what is drawn and what is learned from are one distribution
+        begin = begin_of(self.plan, self.vocabulary, None)
+        unsaid = never(self.plan, self.vocabulary)
+        with torch.no_grad():
+            seen = memory().float()
+            speaker = Masked(decoder, unsaid)
+            likeliest = say(speaker, seen, begin, END, self.config.longest)
+            drawn = say(
+                speaker, seen.repeat_interleave(count, 0), begin, END, self.config.longest, 1.0
+            )
+        base = self._critic(likeliest.words, read.indices)
+        reward = self._critic(drawn.words, read.indices.repeat_interleave(count))
+        better = (reward - base.repeat_interleave(count)).to(trainer.device)
+
+        def loss() -> Tensor:
+            sums, lengths = sequence_log_probability(
+                decoder, memory(), drawn.words, begin, END, unsaid
+            )
+            return -(better * sums).sum() / lengths.sum()
+
+        trainer.minimize(loss, self.optimizers["captioner"])
+        decoder.train(self.training)
+        return {"reward": reward.mean(), "base_reward": base.mean()}
+
+    def _read(self, update: int) -> tuple[Batch, Tensor | None, Tensor]:
+        """This process's share of an update: sentences, pixels if need be, and what is mirrored."""
+        c, rank = self.config, ranks.rank()
+        indices = batch_indices(
+            len(self.pairs), c.batch_size, self.order, update, rank, ranks.world()
+        )
+        rng = random.Random(f"{self.order} {update} {rank}")
+        read = batch(self.pairs, indices, self.vocabulary, c.sentences, c.longest, rng)
+        mirrored = torch.tensor([c.mirrored and rng.random() < 0.5 for _ in indices])
+        cached = self._is_frozen(update) and self._fits()
+        return read, None if cached else self.pairs.read(indices), mirrored
+
+    # Memory.
+
+    def _fits(self) -> bool:
+        """Whether a frozen encoder's features of all pictures can be kept; said where not."""
+        if self._does_fit is None:
+            views = len(self.pairs) * (2 if self.config.mirrored else 1) + self.config.samples
+            rows, columns = self.grid
+            self._does_fit = fits(views * rows * columns * self.parts.encoder.features)
+        return self._does_fit
+
+    def _memory(self, name: str, pairs: Pairs, trainer: Trainer | None) -> Memories:
+        """A frozen encoder's features of all pairs, computed once."""
+        if name not in self._memories:
+            if trainer is not None and len(pairs) >= 1000:
+                trainer.say(f"Looking once at {len(pairs):,} pictures ...")
+            mirrored = self.config.mirrored and name == "pairs"
+            self._memories[name] = Memories(self.parts.encoder, pairs, mirrored)
+        return self._memories[name]
+
+    # Looking, saving, going on.
+
+    def captioner(self) -> Captioner:
+        """The captioner as it is now; it shares the weights."""
+        c = self.config
+        card = {
+            "updates": self.progress, "data": c.data, "figures": dict(self.figures),
+            "scored_at": self.scored_at,
+        }  # fmt: skip
+        named = c.weights is not None and not Path(c.weights).suffix
+        tuned = c.encoder_rate > 0 and self.progress > c.frozen
+        if tuned or not named or c.frames > 1:
+            return Captioner(self.parts, self.vocabulary, self.plan, card)
+        plan = replace(self.plan, published=c.weights)
+        with torch.random.fork_rng(devices=[]):
+            parts = Parts(plan, self.parts.encoder, len(self.vocabulary))
+        parts.decoder = self.parts.decoder
+        return Captioner(parts, self.vocabulary, plan, card)
+
+    def evaluate(self, trainer: Trainer) -> dict[str, Any]:
+        """The judge's figures of what is said of held-out pictures. {} when given up."""
+        count = min(self.config.samples, len(self.held_out))
+        indices = permutation(len(self.held_out), 0, 0)[:count]
+        parts = ranks.gather(self._say(trainer, indices[ranks.rank() :: ranks.world()]))
+        if any(part is None for part in parts):
+            return {}
+        said: dict[str | None, Sequence[Caption]] = {}
+        for register in parts[0]:
+            whole: list[Any] = [None] * count
+            for rank, part in enumerate(parts):
+                whole[rank :: len(parts)] = part[register]
+            said[register] = [Caption(*each) for each in whole]
+        figures = self.judge.figures(self.held_out, indices.tolist(), said)
+        self.figures, self.scored_at = figures, self.progress
+        self.seen = indices.tolist(), said
+        return figures
+
+    def _say(self, trainer: Trainer, indices: Tensor) -> Any:
+        """Captions, as plain tuples, of the held-out pairs at `indices` by register.
+
+        None when given up.
+        """
+        captioner = self.captioner()
+        registers = self.held_out.registers or (None,)
+        said: dict[str | None, list[tuple[Any, ...]]] = {register: [] for register in registers}
+        keep = not self.config.encoder_rate and self._fits()
+        for part in indices.split(self.config.batch_size) if len(indices) else ():
+            if trainer.stopping:
+                return None
+            if keep:
+                maps = self._memory("held out", self.held_out, trainer).maps(part)
+            else:
+                maps = captioner.encode(to_memory_input(self.held_out.read(part)))
+            for register in registers:
+                said[register] += map(tuple, captioner.tell(maps, register, self.config.beam))
+        return said
+
+    def frames(self) -> Iterator[Frame]:
+        """Held-out pictures, the last of a clip, with what is said and where each word looked."""
+        if self.seen is None:
+            return
+        indices, said = self.seen
+        registers = list(said)
+        for place, index in enumerate(indices[:PANEL]):
+            picture = last_picture(self.held_out.read(torch.tensor([index]))[0])
+            found = said[registers[place % len(registers)]][place]
+            yield Frame(picture, wrapped(found.text, LINE), boxes=peaks(found, picture))
+
+    def export(self, path: Path) -> None:
+        """Write the captioner's file, which `load` reads."""
+        self.captioner().save(path)
+
+    def rehearsal(self) -> Callable[[], Tensor]:
+        """A loss on noise of a batch's size, by which the trainer times precisions."""
+        c, device = self.config, next(self.parameters()).device
+        shape = (c.batch_size, *([c.frames] if c.frames > 1 else []), 3, *self.plan.size)
+        noise = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
+        words = torch.zeros(c.batch_size * c.sentences, 24, dtype=torch.int64, device=device)
+        frozen = self._is_frozen(0)
+        with torch.no_grad():
+            seen = self.parts.encoder(to_memory_input(noise))
+
+        def loss() -> Tensor:
+            memory = seen if frozen else self.parts.encoder(to_memory_input(noise))
+            logits, _ = self.parts.decoder(memory, words[:, :-1])
+            return F.cross_entropy(logits.flatten(0, 1).float(), words[:, 1:].flatten())
+
+        return loss
+
+    def attach(self, run: Run) -> None:
+        """UserError when the run was begun with other pictures; a new run remembers these."""
+        own = {"count": len(self.pairs), "words": self.vocabulary.fingerprint}
+        if "pictures" not in run.settings and ranks.rank() == 0:
+            self.keep(run.path)
+        if run.settings.setdefault("pictures", own) != own:
+            raise UserError(
+                f"{self.config.data} does not hold the captions that {run.path} was trained on: "
+                f"{len(self.pairs):,} pictures, {len(self.vocabulary):,} words."
+            )
+        run.update()
+
+    def state(self) -> dict[str, Any]:
+        """All that is not a tensor of the module."""
+        return {
+            "horizon": self.horizon, "updates": self.config.updates, "order": self.order,
+            "figures": self.figures, "scored_at": self.scored_at,
+        }  # fmt: skip
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore `state()`; another number of updates than it was saved with is a new horizon."""
+        same = state["updates"] == self.config.updates
+        self.horizon = state["horizon"] if same else self.config.updates
+        self.order = state["order"]
+        self.figures, self.scored_at = state["figures"], state["scored_at"]
+        self._memories = {}
+        self._ahead.forget()
+
+    def reseed(self, number: int) -> None:
+        """Another order of the pictures, after a divergence."""
+        self.order = self.seed + 7919 * number
+        self._ahead.forget()
+
+    def close(self) -> None:
+        """End the reading thread."""
+        self._ahead.close()

@@ -1,0 +1,219 @@
+"""The commentator: a filter of frames that says what happens in a game while it is played.
+
+It looks at the last quarter of a second as the captioner saw it in training, speaks when something
+happens, and leaves each sentence on the screen for as long as a person needs to read it.
+
+    comment = Commentator(load())
+    shown = comment(frame)              sees and draws; alone in a chain of filters
+    seen = comment.see(frame)           facts["caption"] is what there is to read now
+    shown = draw(painted)               draws it; with a painter or a panel in between
+
+What happens is told by a frame's facts and boxes: a reward, a life lost, something that comes close
+to the player. Where frames have none, or nothing happens, it speaks every few seconds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from generators.caption_views import captioned
+from generators.captioner import Captioner
+from playground.errors import UserError
+from playground.frames import Box, Frame
+
+SPACING = 5  # emulator frames between two of a clip, at 60 a second
+FPS = 60.0
+SETTLE_S = 0.1  # after an event, before it is told: so that it lies within the clip
+READ_S = 0.055  # a letter: some 18 letters a second
+SHORTEST_S, LONGEST_S = 1.6, 6.0  # that a sentence stays
+URGENT_S = 0.8  # after which a life lost takes the place of any sentence
+LATE_S = 0.6  # an event that must wait longer is not told
+IDLE_S = 2.5  # of silence, after which anything is told
+NEAR_PX, FAR_PX = 6, 20  # close from here on, and not again until it was so far away
+LINES = {320: (10, 3), 10**6: (14, 2)}  # up to that width: letters' size in pixels, lines
+
+
+class Line(NamedTuple):
+    """A sentence and when it could be read: from frame `start` to before frame `end`."""
+
+    start: int
+    end: int
+    text: str
+
+
+class Commentator:
+    """A filter that speaks. `lines` are all sentences so far, for subtitles.
+
+    Args:
+        captioner: of clips or of pictures.
+        register: its way of speaking; None: "comment" where it knows that.
+        beam: of its search.
+        fps: of the frames that come.
+        live: captions are made in a thread, so that no frame waits for one. They then come a little
+            later, and not at the same frame each time.
+    """
+
+    def __init__(
+        self,
+        captioner: Captioner,
+        register: str | None = None,
+        beam: int = 3,
+        fps: float = FPS,
+        live: bool = False,
+    ) -> None:
+        plan = captioner.plan
+        if register is None and "comment" in plan.registers:
+            register = "comment"
+        if register is not None and register not in plan.registers:
+            known = " or ".join(plan.registers) or "one way only"
+            raise UserError(f"This captioner speaks as {known}, not '{register}'.")
+        self.captioner, self.register, self.beam, self.fps = captioner, register, beam, fps
+        self.lines: list[Line] = []
+        spacing = max(1, round(SPACING * fps / FPS))
+        self._steps = [i * spacing for i in range(plan.frames)]
+        self._past: deque[np.ndarray] = deque(maxlen=self._steps[-1] + 1)
+        self._frame = 0
+        self._due: tuple[int, int] | None = None  # (frame at which to look, how urgent it is)
+        self._until = 0  # the sentence on the screen stays up to this frame,
+        self._since = 0  # and it came at this one
+        self._urgency = 0
+        self._text = ""
+        self._before: dict[str, Any] = {}
+        self._close = False
+        self._pool = ThreadPoolExecutor(1) if live else None
+        self._coming: tuple[Future[str], int] | None = None
+
+    def __call__(self, frame: Frame) -> Frame:
+        return draw(self.see(frame))
+
+    def see(self, frame: Frame) -> Frame:
+        """Take a frame in as the game drew it; the same with facts["caption"]."""
+        if self._before.get("episode") != frame.facts.get("episode"):
+            self._past.clear()
+            self._due, self._close = None, False
+        self._past.append(frame.pixels)
+        self._notice(frame)
+        self._speak()
+        if self._text and self._frame >= self._until + self._span(1.0) and self._due is None:
+            self._close_line()
+        self._frame += 1
+        return replace(frame, facts={**frame.facts, "caption": self._text})
+
+    def close(self) -> None:
+        """End the thread, and the sentence that is on the screen."""
+        self._close_line()
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    # What happens.
+
+    def _notice(self, frame: Frame) -> None:
+        """Decide whether something is to be told, and when to look."""
+        facts, before = frame.facts, self._before
+        lives, lost = facts.get("lives"), False
+        if lives is not None and before.get("lives") is not None:
+            lost = lives < before["lives"] and before.get("episode") == facts.get("episode")
+        near = self._near(frame.boxes)
+        urgency = 3 if lost else 2 if facts.get("reward") else 1 if near else 0
+        self._before = {"lives": lives, "episode": facts.get("episode")}
+        quiet = self._frame >= self._until + self._span(IDLE_S - 1.0)
+        if not urgency and not quiet:
+            return
+        settle = self._span(SETTLE_S) if urgency else 0
+        if self._due is None or urgency > self._due[1]:
+            self._due = (self._frame + settle, urgency)
+
+    def _near(self, boxes: tuple[Box, ...]) -> bool:
+        """Whether something has just come close to the player."""
+        player = next((box for box in boxes if box.name == "player"), None)
+        gaps = [gap(player, box) for box in boxes if player is not None and box is not player]
+        least = min(gaps, default=FAR_PX + 1)
+        came = least <= NEAR_PX and not self._close
+        self._close = least <= FAR_PX if self._close else least <= NEAR_PX
+        return came
+
+    # What is said.
+
+    def _speak(self) -> None:
+        if self._coming is not None and self._coming[0].done():
+            future, urgency = self._coming
+            self._coming = None
+            self._show(future.result(), urgency)
+        if self._due is None or self._frame < self._due[0]:
+            return
+        when, urgency = self._due
+        free = self._until
+        if urgency == 3 and self._urgency < 3:
+            free = min(free, self._since + self._span(URGENT_S))
+        if free > self._frame:
+            if free > when + self._span(LATE_S):
+                self._due = None  # it will be old news
+            return
+        if len(self._past) < self._past.maxlen or self._coming is not None:  # type: ignore[operator]
+            return
+        self._due = None
+        if self._pool is None:
+            self._show(self._caption(), urgency)
+        else:
+            self._coming = self._pool.submit(self._caption), urgency
+
+    def _caption(self) -> str:
+        clip = np.stack([self._past[i] for i in self._steps])
+        seen = clip if len(self._steps) > 1 else clip[0]
+        return self.captioner.caption(seen, self.register, self.beam)[0]
+
+    def _show(self, text: str, urgency: int) -> None:
+        seconds = min(max(READ_S * len(text), SHORTEST_S), LONGEST_S)
+        if text != self._text:
+            self._close_line()
+            self._text, self._since = text, self._frame
+        self._urgency = urgency
+        self._until = self._frame + self._span(seconds)
+
+    def _close_line(self) -> None:
+        if self._text:
+            self.lines.append(Line(self._since, self._frame, self._text))
+        self._text = ""
+
+    def _span(self, seconds: float) -> int:
+        return round(seconds * self.fps)
+
+
+def draw(frame: Frame) -> Frame:
+    """The frame with facts["caption"] below it, in a band that is always of one height.
+
+    A frame without that fact stays as it is.
+    """
+    text = frame.facts.get("caption")
+    if text is None:
+        return frame
+    size, lines = next(look for width, look in LINES.items() if frame.width <= width)
+    pixels = captioned(frame.pixels, text, lines, size)
+    return replace(frame, pixels=pixels, text=text or frame.text)
+
+
+def gap(one: Box, other: Box) -> float:
+    """Pixels between two boxes along the axis on which they are further apart; 0 if they touch."""
+    across = max(one.x - other.x - other.width, other.x - one.x - one.width, 0)
+    along = max(one.y - other.y - other.height, other.y - one.y - one.height, 0)
+    return max(across, along)
+
+
+def subtitles(lines: list[Line], fps: float) -> str:
+    """Sentences as a subtitle file in the SubRip format (.srt)."""
+
+    def stamp(frame: int) -> str:
+        thousandths = round(1000 * frame / fps)
+        minutes, rest = divmod(thousandths, 60_000)
+        return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02},{rest % 1000:03}"
+
+    parts = [
+        f"{number}\n{stamp(line.start)} --> {stamp(line.end)}\n{line.text}\n"
+        for number, line in enumerate(lines, 1)
+    ]
+    return "\n".join(parts)

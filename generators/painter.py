@@ -1,0 +1,251 @@
+"""A trained painter: pictures and frames painted in its styles, one forward each; its file.
+
+    from generators.style import load
+    paintings = load()(photos, "starry_night")              # (N, 3, H, W), float in [0, 1]
+    blended = load("runs/style/NAME")(photos, {"starry_night": 0.6, "great_wave": 0.4})
+
+The file carries all that is needed in its metadata, and who painted the pictures that its styles
+were learned from, when, and under which terms they are used.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from generators.painter_net import PainterNet, Plan, fixed_grain
+from playground import device, exports
+from playground.backbone import to_unit
+from playground.errors import UserError, listed, nearest
+from playground.frames import Filter
+from playground.inputs import to_batch
+from playground.media import read_image
+
+KEY, FORMAT = "playground_painter", 1  # of the metadata
+TASK = "style"  # of the runs that train painters
+ZOO = Path(__file__).with_name("zoo")
+SHIPPED = "painter"  # its name there
+LEAST_PX = 16  # of a picture's sides
+BYTES_A_PIXEL = 420  # at most, of a picture while it is painted; measured
+GPU_BATCH = 16  # pictures together; on a CPU one is as fast as several
+MEMORY_SHARE = 0.8  # of what is free
+
+Style = str | Mapping[str, float] | Sequence[str] | None
+
+
+@dataclass(frozen=True)
+class Credit:
+    """Where a style comes from: a painting."""
+
+    name: str
+    title: str = ""
+    painter: str = ""
+    year: str = ""
+    terms: str = ""
+
+    def __str__(self) -> str:
+        told = [part for part in (self.title, self.painter, self.year, self.terms) if part]
+        return f"{self.name:24} {', '.join(told)}".rstrip()
+
+
+class Painter:
+    """A network with the names of its styles. `card` is what its file says of its training."""
+
+    def __init__(self, network: PainterNet, plan: Plan, card: dict[str, Any]) -> None:
+        self.network, self.plan, self.card = network.eval(), plan, card
+        self.styles = plan.styles
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._canvas = functools.lru_cache(maxsize=4)(self._grain)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.network.out.weight.device
+
+    @property
+    def batch(self) -> int:
+        """How many pictures are best painted together there."""
+        return 1 if self.device.type == "cpu" else GPU_BATCH
+
+    def to(self, where: torch.device | str) -> Painter:
+        """Let it compute there; itself."""
+        self.network.to(where)
+        self._canvas.cache_clear()
+        return self
+
+    @property
+    def credits(self) -> list[Credit]:
+        """Of each style."""
+        known = self.card.get("styles", {})
+        return [replace(Credit(name), **known.get(name, {})) for name in self.styles]
+
+    def __call__(self, images: Any, style: Style = None) -> Any:
+        """Paintings of pictures: float (N, 3, H, W) in [0, 1], on the CPU.
+
+        Args:
+            images: uint8 arrays (H, W, C) or (N, H, W, C), float (N, C, H, W) in [0, 1], a
+                picture's path, or a list of these; C is 1 or 3.
+            style: a name; several names, blended equally; or name -> weight, of which only the
+                ratios count. None is the first style.
+
+        A list of pictures of different sizes gives a list of (3, H, W). UserError for a style that
+        it does not know, what is no picture, and pictures too small or too large to be painted.
+        """
+        mixture = self.mixture(style)
+        if not isinstance(images, list | tuple):
+            return self._each(self._read(images), mixture)
+        if not images:
+            raise UserError("There is no picture to paint.")
+        found = [self._each(self._read(image), mixture) for image in images]
+        if len({paintings.shape[1:] for paintings in found}) == 1:
+            return torch.cat(found)
+        return [painting for paintings in found for painting in paintings]
+
+    def paint(self, pixels: np.ndarray, mixture: Tensor) -> np.ndarray:
+        """Pictures (H, W, 3) or (N, H, W, 3) uint8 -> the same, painted together.
+
+        `mixture` is what `mixture()` makes of styles.
+        """
+        if not pixels.flags.writeable or min(pixels.strides) < 0:  # torch cannot share these
+            pixels = pixels.copy()
+        several = torch.from_numpy(pixels if pixels.ndim == 4 else pixels[None])
+        pictures = to_unit(several.to(self.device).permute(0, 3, 1, 2))
+        painted = self.painted(pictures, mixture).permute(0, 2, 3, 1)
+        found = painted.mul(255).round_().to(torch.uint8).cpu().contiguous().numpy()
+        return found if pixels.ndim == 4 else found[0]
+
+    def filter(self, style: Style = None) -> Filter:
+        """A filter of frames that paints them."""
+        mixture = self.mixture(style)
+        return lambda frame: replace(frame, pixels=self.paint(frame.pixels, mixture))
+
+    def mixture(self, style: Style) -> Tensor:
+        """(1, styles): the share of each style. UserError for unknown names and bad weights."""
+        if style is None:
+            style = self.styles[:1]
+        if isinstance(style, str):
+            style = [style]
+        weights = dict(style) if isinstance(style, Mapping) else dict.fromkeys(style, 1.0)
+        if not weights:
+            raise UserError(f"Name a style to paint in: {listed(self.styles)}.")
+        for name, weight in weights.items():
+            if name not in self.styles:
+                raise UserError(
+                    f"This painter has no style '{name}'.{nearest(name, self.styles)} "
+                    f"It has {', '.join(self.styles)}."
+                )
+            if not 0 < weight < math.inf:
+                raise UserError(f"The weight of '{name}' must be above 0, not {weight:g}.")
+        total = sum(weights.values())
+        shares = [weights.get(name, 0.0) / total for name in self.styles]
+        return torch.tensor([shares], device=self.device)
+
+    def save(self, path: Path) -> None:
+        """Write fp16 weights and all that `load` needs."""
+        about = {"format": FORMAT, "plan": asdict(self.plan), "card": self.card}
+        exports.write(path, self.network, KEY, about, half=True)
+
+    def _read(self, image: Any) -> Tensor:
+        """(N, 3, H, W) float of what people have."""
+        if isinstance(image, str | Path):
+            image = read_image(image)
+        found = to_batch(image)
+        return found.expand(-1, 3, -1, -1)
+
+    def _each(self, pictures: Tensor, mixture: Tensor) -> Tensor:
+        """(N, 3, H, W) -> the same, painted, on the CPU; as many at once as is good."""
+        parts = pictures.split(self.batch)
+        return torch.cat([self.painted(some.to(self.device), mixture).cpu() for some in parts])
+
+    @torch.no_grad()
+    def painted(self, pictures: Tensor, mixture: Tensor) -> Tensor:
+        """Float (N, 3, H, W) in [0, 1] -> the same, painted together, all on its device.
+
+        UserError where they are too small to be painted, or too large for the memory.
+        """
+        count, _, height, width = pictures.shape
+        if min(height, width) < LEAST_PX:
+            raise UserError(
+                f"A picture of {width}x{height} pixels is too small to be painted; each side "
+                f"needs {LEAST_PX} at least."
+            )
+        self._check_memory(count, height, width)
+        inside = pictures.contiguous(memory_format=torch.channels_last)
+        return self.network(inside, mixture.expand(count, -1), self._canvas(height, width))
+
+    def _grain(self, height: int, width: int) -> Tensor:
+        grain = fixed_grain(height, width).to(self.device)
+        return grain.contiguous(memory_format=torch.channels_last)
+
+    def _check_memory(self, count: int, height: int, width: int) -> None:
+        needed = count * height * width * BYTES_A_PIXEL
+        if self.device.type != "cpu" or needed < 2**28:  # always there; frames shall not ask
+            return
+        free = (device.available_memory() or math.inf) * MEMORY_SHARE
+        if needed > free:
+            longer = int(max(height, width) * math.sqrt(free / needed)) // 10 * 10
+            raise UserError(
+                f"A painting of {width}x{height} pixels takes {needed / 1e9:.1f} GB, and "
+                f"{free / 1e9:.1f} GB are free: try --size {longer}."
+            )
+
+
+def copied(plan: Plan, network: nn.Module) -> PainterNet:
+    """A copy of a network of this plan, in float32 on its device."""
+    with torch.random.fork_rng(devices=[]):
+        other = plan.build()
+    other.load_state_dict(network.state_dict())
+    return other.to(next(network.parameters()).device)
+
+
+def load(source: str | Path | None = None) -> Painter:
+    """The painter that ships (None), of the zoo ("zoo:NAME"), of a run (its best), or of a file.
+
+    UserError for what is none.
+    """
+    if source is None:
+        source = f"zoo:{SHIPPED}"
+        if SHIPPED not in zoo():
+            raise UserError(
+                "No painter ships with this copy of the playground: train one (python "
+                "scripts/play.py train style --styles FOLDER --data FOLDER) and name its run."
+            )
+    path = exports.find(source, TASK, "painter", ZOO)
+    network, about = exports.read(path, KEY, FORMAT, "painter", lambda a: _plan(a).build())
+    return Painter(network, _plan(about), about["card"])
+
+
+def zoo() -> dict[str, Path]:
+    """The painters that ship, by name; other models lie beside them."""
+    return {path.stem: path for path in sorted(ZOO.glob("*.safetensors")) if _is_painter(path)}
+
+
+def cards() -> dict[str, dict[str, Any]]:
+    """What the files of the painters that ship say of themselves."""
+    found = {}
+    for name, path in zoo().items():
+        painter = load(path)
+        credits = {credit.name: asdict(credit) for credit in painter.credits}
+        found[name] = {**painter.card, "styles": credits, "bytes": path.stat().st_size}
+    return found
+
+
+def _is_painter(path: Path) -> bool:
+    try:
+        with safe_open(path, "pt") as file:
+            return KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
+def _plan(about: dict[str, Any]) -> Plan:
+    return Plan(**{**about["plan"], "styles": tuple(map(str, about["plan"]["styles"]))})

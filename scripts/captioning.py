@@ -1,0 +1,136 @@
+"""`caption`: what is in pictures and films: in words, as JSON, with where each word looked."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from generators.caption import load
+from generators.caption_views import attention_film, attention_sheet
+from generators.captioner import Caption, Captioner
+from generators.commentator import Commentator, subtitles
+from playground.device import find
+from playground.errors import UserError
+from playground.frames import Frame, pump
+from playground.media import (
+    FILMS,
+    VideoWriter,
+    check_suffix,
+    read_image,
+    read_video,
+    write_image,
+)
+from playground.run import atomic_path
+from scripts.scoring import dumps
+
+OUT = Path("recordings")  # of films that nobody named
+FILM_FPS = 30  # of attention films
+WORD_S = 0.4  # that a word stays there
+
+
+def run_caption(args: argparse.Namespace) -> None:
+    """A line for each picture; a film gets its captions burnt in, and a subtitle file."""
+    films = [path for path in args.pictures if path.suffix.lower() in FILMS]
+    if films and (len(args.pictures) > 1 or args.attention):
+        raise UserError("One film at a time, and --attention is for a picture.")
+    if args.attention and len(args.pictures) > 1:
+        raise UserError("--attention shows one picture; name one.")
+    if args.out and not films:
+        raise UserError("--out is for a film; pictures' captions are printed.")
+    if args.attention and args.attention.suffix.lower() not in FILMS:
+        check_suffix(args.attention)
+    captioner = load(args.captioner, args.encoder)
+    captioner.parts.to(find(args.device))
+    if films:
+        _caption_film(args, captioner, films[0])
+        return
+    pictures = [read_image(path) for path in args.pictures]  # all, before any is described
+    found = [_look(args, captioner, picture) for picture in pictures]
+    if args.attention:
+        _draw_attention(args.attention, pictures[0], found[0])
+    if args.json:
+        print(dumps([_plain(path, one) for path, one in zip(args.pictures, found, strict=True)]))
+    else:
+        for path, one in zip(args.pictures, found, strict=True):
+            print(one.text if len(found) == 1 else f"{path}: {one.text}")
+        if args.attention:
+            print(args.attention)
+
+
+def _look(args: argparse.Namespace, captioner: Captioner, picture: np.ndarray) -> Caption:
+    """A captioner of clips sees a picture with nothing before it."""
+    seen = picture if captioner.plan.frames == 1 else picture[None]
+    return captioner.look(seen, args.register, args.beam)[0]
+
+
+def _plain(path: Path, found: Caption) -> dict[str, Any]:
+    return {
+        "picture": str(path),
+        "caption": found.text,
+        "score": found.score,
+        "words": found.words,
+        "attention": np.round(found.attention.astype(float), 4).tolist(),
+    }
+
+
+def _draw_attention(path: Path, picture: np.ndarray, found: Caption) -> None:
+    """As a sheet, or as a film by the file's suffix."""
+    if path.suffix.lower() not in FILMS:
+        write_image(path, attention_sheet(picture, found))
+        return
+    with VideoWriter(path, FILM_FPS, 1) as film:
+        for frame in attention_film(picture, found, round(WORD_S * FILM_FPS)):
+            film.write(frame)
+
+
+def _caption_film(args: argparse.Namespace, captioner: Captioner, path: Path) -> None:
+    """The film with its captions, and beside it a subtitle file."""
+    out = args.out or OUT / f"{path.stem}-captions.mp4"
+    pictures, fps = read_video(path)
+    if out.resolve() == path.resolve():
+        raise UserError(f"{out} is the film that is read; name another with --out.")
+    with closing(pictures):  # type: ignore[type-var]
+        comment = Commentator(captioner, args.register, args.beam, fps)
+        with VideoWriter(out, fps, 1) as film:
+            pump(map(Frame, pictures), [comment], [film])
+        comment.close()
+    text = out.with_suffix(".srt")
+    with atomic_path(text) as aside:
+        aside.write_text(subtitles(comment.lines, fps), encoding="utf-8")
+    if args.json:
+        lines = [
+            {"start": line.start / fps, "end": line.end / fps, "caption": line.text}
+            for line in comment.lines
+        ]
+        print(dumps({"film": str(out), "subtitles": str(text), "lines": lines}))
+        return
+    for line in comment.lines:
+        minutes, seconds = divmod(math.floor(line.start / fps), 60)
+        print(f"{minutes}:{seconds:02}  {line.text}")
+    print(out)
+    print(text)
+
+
+def add_caption(verb: argparse.ArgumentParser) -> None:
+    """The flags of the verb."""
+    add = verb.add_argument
+    text = "picture files, or one film (.mp4, .gif)"
+    add("pictures", nargs="+", type=Path, metavar="PICTURE", help=text)
+    text = "a run of train caption, a captioner's file, or zoo:NAME (default: the one that ships)"
+    add("--captioner", metavar="SOURCE", help=text)
+    text = "the encoder's weights, for a captioner that names published ones (default: fetched)"
+    add("--encoder", type=Path, metavar="FILE", help=text)
+    add("--register", metavar="NAME", help="its way of speaking, such as describe or comment")
+    add("--beam", type=int, default=3, help="width of the search for words (default 3)")
+    text = "where each word looked: a sheet (.png, .jpg) or a film (.mp4, .gif)"
+    add("--attention", type=Path, metavar="OUT", help=text)
+    text = "a film with its captions burnt in; its subtitles lie beside it (default recordings/)"
+    add("--out", type=Path, metavar="FILE", help=text)
+    add("--json", action="store_true", help="JSON, with scores and attention")
+    text = "where to compute (default auto: CUDA, MPS or CPU)"
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help=text)

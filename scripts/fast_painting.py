@@ -1,0 +1,176 @@
+"""`paint --fast`: pictures, folders and films by a trained painter; and its filter of frames."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from generators.painter import LEAST_PX, Painter
+from generators.style import load
+from generators.style_easel import fitting, resized
+from playground import device
+from playground.errors import UserError
+from playground.frames import Filter, Frame
+from playground.inputs import to_batch
+from playground.media import (
+    FILMS,
+    PICTURES,
+    VideoWriter,
+    check_suffix,
+    read_image,
+    read_video,
+    to_pixels,
+    write_image,
+)
+
+OUT = Path("recordings")  # for what nobody named
+FILM_FORMATS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".gif")
+TOLD_SECONDS = 5.0  # between two lines on a film's progress
+
+
+# ---------------------------------------------------------------- flags
+
+
+def add_style(parser: argparse.ArgumentParser) -> None:
+    """The flags of the filter."""
+    add = parser.add_argument
+    text = "paint the frames: a style of the painter; several times for a blend, NAME:0.6"
+    add("--style", action="append", metavar="NAME", help=text)
+    text = "a run of train style, or a painter's file (default: the painter that ships)"
+    add("--painter", metavar="SOURCE", help=text)
+
+
+def style_filter(args: argparse.Namespace) -> Filter | None:
+    """What paints frames, where a style or a painter is named."""
+    if args.style is None and args.painter is None:
+        return None
+    painter = load(args.painter)
+    return painter.filter(blend_of(painter, args.style or ()))
+
+
+def blend_of(painter: Painter, texts: Sequence[str]) -> dict[str, float] | None:
+    """NAME or NAME:WEIGHT, each -> name -> weight; None (the painter's first) where none is given.
+
+    UserError for a style that the painter does not have, and for a picture's file.
+    """
+    found: dict[str, float] = {}
+    for text in texts:
+        name, colon, number = text.rpartition(":")
+        weight = 1.0
+        if colon and text not in painter.styles:
+            try:
+                weight = float(number)
+            except ValueError:
+                name = text
+        else:
+            name = text
+        if name not in painter.styles and Path(name).is_file():
+            raise UserError(
+                f"{name} is a picture, and a painter paints only in the styles that it learned: "
+                "leave out --fast to paint by optimisation, or teach it by train style --add."
+            )
+        found[name] = found.get(name, 0.0) + weight
+    painter.mixture(found or None)  # whose errors say what is wrong with it
+    return found or None
+
+
+# ---------------------------------------------------------------- the verb
+
+
+def run_fast(args: argparse.Namespace) -> None:
+    """Paint a picture, all pictures of a folder, or a film."""
+    if args.threads is not None:
+        device.set_up("cpu", args.threads, False)
+    painter = load(args.painter).to(device.find(args.device or "auto"))
+    mixture = painter.mixture(blend_of(painter, args.style))
+    content = Path(args.content)
+    if content.is_dir():
+        _folder(painter, mixture, content, args)
+    elif content.suffix.lower() in FILM_FORMATS:
+        _film(painter, mixture, content, args)
+    else:
+        _picture(painter, mixture, content, args.out or _named(content, args, ".png"), args)
+
+
+def _named(content: Path, args: argparse.Namespace, suffix: str) -> Path:
+    """Where a painting goes that nobody named."""
+    style = "-".join(text.partition(":")[0] for text in args.style)
+    return OUT / f"{content.stem}-{style}{suffix}"
+
+
+def _picture(
+    painter: Painter, mixture: Tensor, content: Path, out: Path, args: argparse.Namespace
+) -> None:
+    check_suffix(out, args.bits)
+    picture = to_batch(_sized(read_image(content), args)).to(painter.device)
+    write_image(out, to_pixels(painter.painted(picture, mixture)[0], args.bits))
+    print(out)
+
+
+def _sized(pixels: np.ndarray, args: argparse.Namespace) -> np.ndarray:
+    """(H, W, 3) uint8 with --size as its longer side, where that was given."""
+    size = getattr(args, "size", None)
+    if size is None:
+        return pixels
+    if size < LEAST_PX:
+        raise UserError(f"--size starts at {LEAST_PX} px, not {size}.")
+    height, width = pixels.shape[:2]
+    return to_pixels(resized(to_batch(pixels), fitting(height, width, size))[0])
+
+
+def _folder(painter: Painter, mixture: Tensor, folder: Path, args: argparse.Namespace) -> None:
+    """Every picture in it, into a folder of its own; what cannot be painted is said, and left."""
+    out = args.out or _named(folder.resolve(), args, "")
+    if out.suffix:
+        raise UserError(f"The paintings of a folder go into a folder: --out {out.with_suffix('')}.")
+    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    painted = 0
+    for path in files:
+        suffix = path.suffix if path.suffix.lower() in PICTURES else ".png"
+        try:
+            _picture(painter, mixture, path, out / f"{path.stem}{suffix}", args)
+            painted += 1
+        except UserError as error:
+            if "Cannot write" in str(error) or "disk is full" in str(error):
+                raise
+            print(f"Left out: {error}", file=sys.stderr)
+    if not painted:
+        raise UserError(f"There is no picture in {folder} that can be painted.")
+
+
+def _film(painter: Painter, mixture: Tensor, content: Path, args: argparse.Namespace) -> None:
+    """Frame by frame; its rate and, in an .mp4, its sound stay."""
+    if args.bits != 8:
+        raise UserError("Films have 8 bits: leave out --bits.")
+    out = args.out or _named(content, args, content.suffix if content.suffix in FILMS else ".mp4")
+    if out.resolve() == content.resolve():
+        raise UserError(f"The painted film cannot replace {content}: name another --out.")
+    frames, fps = read_video(content)
+    sound = content if out.suffix.lower() == ".mp4" else None
+    began = told = time.monotonic()
+    with VideoWriter(out, fps, scale=1, sound=sound) as film:
+        for some in _several(frames, painter.batch):
+            pixels = np.stack([_sized(each, args) for each in some])
+            for painted in painter.paint(pixels, mixture):
+                film.write(Frame(painted))
+            if time.monotonic() - told >= TOLD_SECONDS:
+                told = time.monotonic()
+                rate = film.frames / (told - began)
+                print(f"{film.frames:,} frames, {rate:.1f} frames/s", file=sys.stderr, flush=True)
+    print(f"{out}: {film.frames:,} frames at {fps:g} frames/s.")
+
+
+def _several(frames: Iterator[np.ndarray], count: int) -> Iterator[list[np.ndarray]]:
+    """`count` at a time; where they are given up before their end, what reads them ends too."""
+    try:
+        while some := list(islice(frames, count)):
+            yield some
+    finally:
+        frames.close()  # type: ignore[attr-defined]

@@ -1,0 +1,47 @@
+"""Filters of frames that a command line can ask for: a table, in the order in which they are run.
+
+Each way adds its flags to a verb's parser, and makes its filter of the flags that were given, or
+None where it was not asked for. The verb finds what makes them in its arguments, as `make_filters`,
+and so knows of none of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from playground.frames import Filter
+from scripts.commenting import add_captions, captions_filter, captions_shown
+from scripts.fast_painting import add_style, style_filter
+from scripts.seeing import add_saliency, add_value, saliency_filter, value_filter
+
+
+@dataclass(frozen=True)
+class Way:
+    """How one filter enters a command line."""
+
+    add: Callable[[argparse.ArgumentParser], None]
+    make: Callable[[argparse.Namespace], Filter | None]
+
+
+FILTERS: dict[str, Way] = {
+    "captions": Way(add_captions, captions_filter),
+    "style": Way(add_style, style_filter),
+    "saliency": Way(add_saliency, saliency_filter),
+    "captions shown": Way(lambda parser: None, captions_shown),
+    "value": Way(add_value, value_filter),
+}
+
+
+def add_filters(parser: argparse.ArgumentParser) -> None:
+    """The flags of all filters; and `make_filters` among the arguments, which is `asked_for`."""
+    for way in FILTERS.values():
+        way.add(parser)
+    parser.set_defaults(make_filters=asked_for)
+
+
+def asked_for(args: argparse.Namespace) -> list[Filter]:
+    """The filters of the given flags. UserError for what one of them cannot use."""
+    found = (way.make(args) for way in FILTERS.values())
+    return [change for change in found if change is not None]

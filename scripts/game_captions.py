@@ -1,0 +1,198 @@
+"""Clips of games as pairs for a captioner, and the judge of what is said of them.
+
+Here `agents.commentary`, which knows what is true, meets `generators.caption`, which does not.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.commentary import comment, describe, judge, mentions
+from agents.commentary.speech import words_of
+from agents.commentary.store import Clips, Known
+from agents.commentary.table import Statement
+from generators.caption_pairs import Named, Pairs, Rectangle, Told, cells_of
+from generators.captioner import Caption
+from playground.frames import Box
+
+REGISTERS = ("describe", "comment")
+TELLERS: dict[str, Callable[..., str]] = {"describe": describe, "comment": comment}
+
+
+class GamePairs:
+    """Clips as pairs; see `generators.caption_pairs.Pairs`.
+
+    After the N clips come the last frames of some of them as single pictures, of which only what
+    stands in them is said; before such a picture all is black.
+    """
+
+    registers: tuple[str, ...] = REGISTERS
+
+    def __init__(self, clips: Clips, stills: float = 0.0) -> None:
+        self.clips, self.stills = clips, round(stills * len(clips))
+
+    def __len__(self) -> int:
+        return len(self.clips) + self.stills
+
+    def read(self, indices: Tensor) -> Tensor:
+        frames = []
+        for index in indices.tolist():
+            place, still = self._place(index)
+            clip = self.clips.frames(place)
+            if still:
+                clip[:-1] = 0
+            frames.append(clip)
+        return torch.from_numpy(np.stack(frames)).permute(0, 1, 4, 2, 3)
+
+    def known(self, index: int) -> Known:
+        """What is true of it, and where things are."""
+        return self.clips.known(*self._place(index))
+
+    def _place(self, index: int) -> tuple[int, bool]:
+        """Which clip it is of, and whether it is that one's last frame alone."""
+        if index < len(self.clips):
+            return index, False
+        return (index - len(self.clips)) * len(self.clips) // self.stills, True
+
+    def told(self, index: int, register: str | None, rng: random.Random) -> Told:
+        known = self.known(index)
+        text = TELLERS[register or REGISTERS[0]](known.truth, rng)
+        found = []
+        for start, end, name in mentions(text, known.truth.game):
+            boxes = self.shares(known.boxes, name)
+            if boxes:
+                found.append(Named(start, end, boxes))
+        return Told(text, found)
+
+    def references(self, index: int) -> Sequence[str]:
+        return ()
+
+    def corpus(self) -> Iterable[str]:
+        """Every word of the games' grammars, and sentences about every clip."""
+        rng = random.Random(0)
+        for game in sorted(set(self.clips.games)):
+            for clause in words_of(game).all:
+                yield from clause.literals
+        for index in range(len(self)):
+            truth = self.known(index).truth
+            yield describe(truth, rng)
+            yield comment(truth, rng)
+
+    def shares(self, boxes: Sequence[Box], name: str) -> list[Rectangle]:
+        """The boxes of that name in shares of the screen."""
+        _, height, width = self.clips.shape
+        return [
+            (
+                box.x / width,
+                box.y / height,
+                (box.x + box.width) / width,
+                (box.y + box.height) / height,
+            )
+            for box in boxes
+            if box.name == name
+        ]
+
+
+class Tally:
+    """Counts of what captions state, and how much of it is true."""
+
+    def __init__(self) -> None:
+        self.captions = self.true = self.false = self.main = self.mentioned = 0
+        self.named = self.rightly = self.strange = self.places = self.found = 0
+        self.wrong: list[tuple[Statement, ...]] = []  # of each caption
+
+    def figures(self, prefix: str) -> dict[str, float]:
+        """In percent, of what there is: see `judge_games`."""
+        shares = {
+            "true": (self.true, self.true + self.false),
+            "mentioned": (self.mentioned, self.main),
+            "game": (self.rightly, self.named),
+            "looked": (self.found, self.places),
+            "strange": (self.strange, self.captions),
+        }
+        return {f"{prefix}{key}": 100 * a / b for key, (a, b) in shares.items() if b}
+
+
+def judge_games(
+    pairs: Pairs, indices: Sequence[int], said: Mapping[str | None, Sequence[Caption]]
+) -> dict[str, float]:
+    """Figures in percent of captions of clips, by register.
+
+    <register>_true: of the stated facts. describe_mentioned: of the main facts. describe_game: of
+    the captions that name a game, those that name the right one. <register>_looked: of the words
+    that name a thing on the screen, those that looked most at one of the map's cells that it
+    touches, or next to it. <register>_strange: captions with words that state nothing. score: the
+    mean of all true, and mentioned.
+    """
+    figures: dict[str, float] = {}
+    for register, captions in said.items():
+        tally = count(pairs, indices, captions)
+        found = tally.figures(f"{register}_")
+        if register != "describe":  # a comment need not say all
+            found = {k: v for k, v in found.items() if not k.endswith(("_mentioned", "_game"))}
+        figures |= found
+    marks = [v for k, v in figures.items() if k.endswith(("_true", "_mentioned"))]
+    return {"score": sum(marks) / len(marks) if marks else 0.0, **figures}
+
+
+def game_marks(pairs: Any, indices: Sequence[int], captions: Sequence[Caption]) -> Sequence[float]:
+    """For each caption 100, less what it states falsely and what main facts it lacks, in shares."""
+    marks = []
+    for index, caption in zip(indices, captions, strict=True):
+        found = judge(caption.text, pairs.known(index).truth)
+        stated = len(found.true) + len(found.false)
+        wrong = len(found.false) / stated if stated else 1.0
+        lacking = 1 - len(found.mentioned) / len(found.main) if found.main else 0.0
+        marks.append(100 * (1 - wrong) - lacking)  # falsehood first
+    return marks
+
+
+def count(pairs: Any, indices: Sequence[int], captions: Sequence[Caption]) -> Tally:
+    """Judge captions of the clips of `GamePairs` at those indices."""
+    tally = Tally()
+    for index, caption in zip(indices, captions, strict=True):
+        known = pairs.known(index)
+        found = judge(caption.text, known.truth)
+        tally.captions += 1
+        tally.true += len(found.true)
+        tally.false += len(found.false)
+        tally.mentioned += len(found.mentioned)
+        tally.main += len(found.main)
+        tally.strange += bool(found.unparsed)
+        named = {s.value for s in found.true | found.false if s.question == ("game", "is")}
+        tally.named += bool(named)
+        tally.rightly += named == {known.truth.game}
+        tally.wrong.append(tuple(sorted(found.false, key=str)))
+        for start, end, name in mentions(caption.text, known.truth.game):
+            boxes = pairs.shares(known.boxes, name)
+            if boxes:
+                tally.places += 1
+                tally.found += looked_at(caption, start, end, boxes)
+    return tally
+
+
+def looked_at(caption: Caption, start: int, end: int, boxes: Sequence[Rectangle]) -> bool:
+    """Whether the words of text[start:end] looked most at a box's cells, or next to them."""
+    spans = spans_of(caption)
+    spoken = [i for i, (a, b) in enumerate(spans) if a < end and b > start]
+    looked = caption.attention[spoken].sum(0)
+    cells = cells_of(torch.tensor(boxes), looked.shape[0], looked.shape[1], margin=1).any(0)
+    return bool(cells[int(looked.argmax())])
+
+
+def spans_of(caption: Caption) -> list[tuple[int, int]]:
+    """Where each token of a caption stands in its text, in characters."""
+    text, at, spans = caption.text.lower(), 0, []
+    for word in caption.words:
+        plain = word.removeprefix("##").lower()
+        found = text.find(plain, at)
+        start = at if found < 0 else found  # a quote is printed in another shape
+        spans.append((start, start + len(plain)))
+        at = spans[-1][1]
+    return spans

@@ -1,0 +1,288 @@
+"""The task: it learns by heart, frozen and tuned, self-critically; what it saves and refuses."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from generators import caption, caption_memory
+from generators.caption import PRESETS, Captioning, for_clips
+from generators.caption_judges import PHOTOS, Judge
+from generators.caption_pairs import Named, Told
+from generators.captioner import load
+from playground.errors import UserError
+from playground.run import Run
+from playground.trainer import Trainer, TrainerConfig, seed_everything
+
+COLOURS = {
+    "red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 60, 220), "white": (240, 240, 240),
+    "yellow": (220, 220, 30), "cyan": (30, 220, 220), "purple": (220, 30, 220), "grey": (120,) * 3,
+}  # fmt: skip
+
+
+class Squares:
+    """Eight pictures or clips of a square: its colour, and on which side it is."""
+
+    registers: tuple[str, ...] = ()
+
+    def __init__(self, frames=1, count=8):
+        self.frames, self.count = frames, count
+        sides = ("left", "right") * 4
+        self.about = list(zip(COLOURS, sides, strict=True))[:count]
+
+    def __len__(self):
+        return self.count
+
+    def read(self, indices):
+        pixels = np.full((len(indices), 3, 32, 32), 20, np.uint8)
+        for picture, index in zip(pixels, indices.tolist(), strict=True):
+            colour, side = self.about[index]
+            at = 0 if side == "left" else 16
+            picture[:, 4:28, at : at + 16] = np.array(COLOURS[colour])[:, None, None]
+        x = torch.from_numpy(pixels)
+        return x if self.frames == 1 else x[:, None].repeat(1, self.frames, 1, 1, 1)
+
+    def references(self, index):
+        colour, side = self.about[index]
+        return [f"A {colour} square is on the {side}.", f"On the {side} is a {colour} square."]
+
+    def told(self, index, register, rng):
+        text = rng.choice(self.references(index))
+        at, side = text.index("square"), self.about[index][1]
+        left = 0.0 if side == "left" else 0.5
+        return Told(text, [Named(at, at + 6, [(left, 0.125, left + 0.5, 0.875)])])
+
+    def corpus(self):
+        return [text for i in range(self.count) for text in self.references(i)] * 5
+
+
+SMALL = replace(
+    PRESETS["best"], data="squares", backbone="arcade", weights="arcade", layer="relu3_1",
+    size=(32, 32), hidden=32, dropout=0.0, batch_size=8, sentences=2, warmup=5, samples=8,
+    longest=12, smoothing=0.0, mirrored=False, learning_rate=5e-3, encoder_rate=2e-3,
+    weight_decay=0.0, updates=60,
+)  # fmt: skip
+
+
+def made(config=SMALL, steps=None, pairs=None, judge=PHOTOS, **changes):
+    torch.manual_seed(0)
+    pairs = pairs or Squares(config.frames)
+    return Captioning(replace(config, **changes), pairs, pairs, judge, steps)
+
+
+def trained(task, tmp_path, steps, **settings):
+    run = Run.create(tmp_path, "caption", "one", {})
+    config = TrainerConfig(steps=steps, precision="fp32", threads=1, log_every=1, **settings)
+    trainer = Trainer(config, task, run)
+    trainer.fit()
+    return run
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_eight_captions_are_learned_by_heart(tmp_path, preset):
+    kind = PRESETS[preset]
+    updates = 400 if preset == "nic" else 100
+    changes = {"decoder": kind.decoder, "doubly": kind.doubly, "hidden": 128}
+    task = made(**changes, encoder_rate=0.0, updates=updates, learning_rate=1e-2)
+    run = trained(task, tmp_path, updates)
+    one = load(run.path)
+    pairs = task.pairs
+    said = one.caption(pairs.read(torch.arange(8)).float() / 255, beam=2)
+    right = sum(text in pairs.references(i) for i, text in enumerate(said))
+    assert right == 8, said
+    assert task.figures["bleu4"] > 99 and one.card["updates"] == updates
+    lines = run.metrics()
+    assert lines[-2]["loss"] < 0.2 * lines[0]["loss"]
+
+
+def test_what_is_named_is_looked_at(tmp_path):
+    without, with_ = (
+        trained(
+            made(grounding=weight, updates=40, encoder_rate=0.0), tmp_path / str(weight), 40
+        ).metrics()
+        for weight in (1e-6, 0.5)
+    )
+    shares = [[line["looked"] for line in run if "looked" in line][-1] for run in (without, with_)]
+    assert shares[1] > 0.8 and shares[1] > shares[0] + 0.2
+
+
+def test_a_frozen_encoder_is_looked_through_once_and_then_tuned(tmp_path, monkeypatch):
+    task = made(frozen=20, updates=30, mirrored=True)
+    before = {k: v.clone() for k, v in task.parts.encoder.state_dict().items()}
+    reads = []
+    own = task.pairs.read
+    monkeypatch.setattr(task.pairs, "read", lambda i: (reads.append(len(i)), own(i))[1])
+    run = Run.create(tmp_path, "caption", "one", {})
+    trainer = Trainer(TrainerConfig(steps=30, precision="fp32", threads=1), task, run)
+    while task.progress < 20:
+        task.step(trainer)
+    assert all(torch.equal(v, before[k]) for k, v in task.parts.encoder.state_dict().items())
+    memories = task._memories["pairs"]
+    mirrored = memories.get(torch.tensor([0]), torch.tensor([True]))
+    wanted = task.parts.encoder(task.pairs.read(torch.tensor([0])).float().div(255).flip(-1))
+    assert torch.allclose(mirrored, wanted, atol=1e-2, rtol=1e-2)
+    task.step(trainer)
+    after = task.parts.encoder.state_dict()
+    assert not torch.equal(after["backbone.conv1_1.weight"], before["backbone.conv1_1.weight"])
+    assert not task._memories
+    task.close()
+
+
+def test_batch_norms_of_an_encoder_keep_their_statistics(tmp_path):
+    norms = {"backbone": "mobilenet_v2", "layer": "block2_1", "weights": None}
+    for rate in (0.0, 1e-3):
+        task = made(updates=3, encoder_rate=rate, **norms)
+        encoder = task.parts.encoder
+        before = {k: v.clone() for k, v in encoder.state_dict().items() if "running" in k}
+        seen = encoder(task.pairs.read(torch.arange(8)).float() / 255)
+        trained(task, tmp_path / str(rate), 3)
+        after = encoder.state_dict()
+        assert before and all(torch.equal(after[k], v) for k, v in before.items())
+        assert not encoder.training and task.training
+        if not rate:  # what was learned from is what is seen later
+            kept = task._memories["pairs"].get(torch.arange(8), torch.zeros(8, dtype=torch.bool))
+            assert torch.allclose(kept, seen, atol=1e-2, rtol=1e-2)
+
+
+def test_memory_that_does_not_fit_is_said_and_done_without(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(caption_memory, "available_memory", lambda: 1000)
+    task = made(encoder_rate=0.0, updates=3)
+    trained(task, tmp_path, 3)
+    assert "computed anew" in capsys.readouterr().err and not task._memories
+
+
+def test_self_critical_updates_make_likelier_what_is_rewarded(tmp_path, monkeypatch):
+    class Fond:
+        """Of captions that begin with "on"."""
+
+        def __init__(self, references, vocabulary):
+            assert len(references) == 8
+            self.wanted = vocabulary.index["on"]
+
+        def __call__(self, words, pictures):
+            return (words[:, 0] == self.wanted).float()
+
+    monkeypatch.setattr(caption, "Critic", Fond)
+    task = made(updates=50, critical=25, critical_rate=1e-3, sentences=4, encoder_rate=0.0)
+    run = trained(task, tmp_path, 50)
+    lines = [line for line in run.metrics() if "reward" in line]
+    assert len(lines) == 25 and "loss" not in lines[0]
+    assert lines[0]["rate"] == pytest.approx(1e-3)
+    rewards = [line["reward"] for line in lines]
+    assert np.mean(rewards[-5:]) > 1.5 * np.mean(rewards[:5])
+
+
+def test_clips_have_registers_and_digits(tmp_path):
+    class Spoken(Squares):
+        registers = ("describe", "comment")
+
+        def told(self, index, register, rng):
+            text = self.references(index)[register == "comment"]
+            return Told(f"{text} 120 points.")
+
+        def corpus(self):
+            return [f"{text} 120 points." for text in super().corpus()]
+
+    config = replace(
+        for_clips(SMALL), size=(32, 32), layer="relu3_1", hidden=64, batch_size=8, updates=70,
+        warmup=5, samples=8, learning_rate=5e-3, encoder_rate=1e-4,
+    )  # fmt: skip
+    judge = Judge(lambda pairs, indices, said: {"score": len(said)}, PHOTOS.marks)
+    task = made(config, pairs=Spoken(4), judge=judge)
+    run = trained(task, tmp_path, 70)
+    one = load(run.path)
+    x = task.pairs.read(torch.arange(8)).float() / 255
+    for register, place in (("describe", 0), ("comment", 1)):
+        wanted = [f"{task.pairs.references(i)[place]} 120 points." for i in range(8)]
+        assert one.caption(x, register) == wanted
+
+
+def test_going_on_is_exact(tmp_path):
+    def run_of(name, *steps):
+        seed_everything(3)
+        run = Run.create(tmp_path, "caption", name, {})
+        for number, count in enumerate(steps):
+            torch.manual_seed(0)
+            task = made(steps=6, critical=2, updates=6)
+            settings = TrainerConfig(steps=count, precision="fp32", threads=1, log_every=1)
+            trainer = Trainer(settings, task, run)
+            if number:
+                trainer.resume()
+            trainer.fit()
+            task.close()
+            run = Run.open(run.path)
+        return task.state_dict(), [line.get("loss") for line in run.metrics()]
+
+    whole, parts = run_of("whole", 6), run_of("parts", 3, 6)
+    assert all(torch.equal(whole[0][k], parts[0][k]) for k in whole[0])
+
+
+def test_rates_of_encoder_and_decoder():
+    task = made(updates=100, critical=20, frozen=40, warmup=4, encoder_rate=1e-3)
+    decoder, encoder = task._decoder_rate, task._encoder_rate
+    assert decoder(0) == 0.2 and decoder(4) == 1 and 0 < decoder(79) < 0.02
+    assert encoder(39) == 0 and encoder(40) == 0.2 and encoder(44) == 1 and encoder(60) > 0.4
+    assert decoder(80) == 5e-5 / 5e-3 and encoder(80) == 0
+    named = [task.captioner().plan.published]
+    for task.progress in (40, 41, 90):  # tuned from the 41st on, and in the end still tuned
+        named.append(task.captioner().plan.published)
+    assert named == ["arcade", "arcade", None, None]
+    task.close()
+
+
+def test_a_run_of_other_captions_is_refused(tmp_path):
+    run = trained(made(updates=2), tmp_path, 2)
+    task = made(pairs=Squares(count=6), updates=2)
+    with pytest.raises(UserError, match="does not hold the captions"):
+        task.attach(Run.open(run.path))
+
+
+def test_frames_show_what_is_said_and_where_it_looked(tmp_path):
+    task = made(updates=4)
+    assert not list(task.frames())
+    trained(task, tmp_path, 4)
+    frames = list(task.frames())
+    assert len(frames) == 8 and frames[0].pixels.shape == (32, 32, 3)
+    assert all(0 <= box.x < 32 and 0 <= box.y < 32 for frame in frames for box in frame.boxes)
+    assert (tmp_path / "caption" / "one" / "gallery").exists()
+
+
+def test_a_published_encoder_is_named_and_not_kept_while_it_is_frozen(tmp_path):
+    task = made(replace(SMALL, weights="arcade", encoder_rate=0.0, updates=2))
+    run = trained(task, tmp_path, 2)
+    file = run.path / "best.safetensors"
+    one = load(file)
+    assert one.plan.published == "arcade"
+    assert file.stat().st_size < 2 * sum(p.numel() for p in one.parts.encoder.parameters())
+    x = task.pairs.read(torch.arange(8)).float() / 255
+    assert len(one.caption(x)) == 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"frames": 2, "encoder_rate": 0.0}, "No published weights know clips"),
+        ({"decoder": "nic", "doubly": 1.0}, "not for nic"),
+        ({"critical": 60}, "part of --updates"),
+        ({"longest": 200}, "--longest"),
+        ({"size": (3,)}, "--size"),
+        ({"dropout": 1.0}, "--dropout"),
+        ({"batch_size": 0}, "--batch-size"),
+        ({"smoothing": -1.0}, "--smoothing"),
+        ({"doubly": -1.0}, "--doubly"),
+        ({"layer": "relu9_9"}, "No layer"),
+    ],
+)
+def test_settings_that_do_not_do(changes, part):
+    with pytest.raises(UserError, match=part):
+        made(**changes)
+
+
+def test_critical_updates_need_references():
+    class Silent(Squares):
+        def references(self, index):
+            return []
+
+    with pytest.raises(UserError, match="captions to compare with"):
+        made(pairs=Silent(), critical=5)

@@ -1,0 +1,143 @@
+"""The commentator: when it looks, what it looks at, how long a sentence stays, subtitles."""
+
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from generators.commentator import Commentator, Line, draw, gap, subtitles
+from playground.errors import UserError
+from playground.frames import Box, Frame
+
+
+class Parrot:
+    """Stands in for a captioner: notes what it is shown."""
+
+    def __init__(self, frames=4, text="The ball flies."):
+        self.plan = SimpleNamespace(frames=frames, registers=("describe", "comment"))
+        self.seen, self.text, self.register = [], text, None
+
+    def caption(self, images, register=None, beam=3):
+        self.seen.append(np.array(images))
+        self.register = register
+        return [f"{self.text} {len(self.seen)}"]
+
+
+def frame(number, boxes=(), **facts):
+    pixels = np.full((20, 160, 3), number % 256, np.uint8)
+    return Frame(pixels, "game", {"episode": 0, "lives": 3, "reward": 0.0, **facts}, tuple(boxes))
+
+
+def told(comment, frames):
+    """The sentence that stands at each frame."""
+    return [comment.see(each).facts["caption"] for each in frames]
+
+
+def test_it_looks_at_the_last_quarter_of_a_second():
+    parrot = Parrot()
+    comment = Commentator(parrot)
+    said = told(comment, [frame(i, reward=float(i == 40)) for i in range(60)])
+    assert parrot.register == "comment"
+    first = next(i for i, text in enumerate(said) if text)
+    assert first == 46  # 0.1 s after the point
+    (clip,) = parrot.seen
+    assert clip.shape == (4, 20, 160, 3)
+    assert [int(each[0, 0, 0]) for each in clip] == [31, 36, 41, 46]
+
+
+def test_pictures_alone_are_enough_for_a_captioner_of_pictures():
+    parrot = Parrot(frames=1)
+    told(Commentator(parrot), [frame(i, reward=float(i == 3)) for i in range(12)])
+    assert parrot.seen[0].shape == (20, 160, 3)
+
+
+def test_a_sentence_stays_to_be_read_and_a_lost_life_breaks_in():
+    parrot = Parrot(text="A sentence of some thirty letters.")
+    comment = Commentator(parrot)
+    points = [frame(i, reward=float(i % 10 == 0 and i > 20)) for i in range(200)]
+    said = told(comment, points)
+    lengths = [said.count(text) for text in dict.fromkeys(said) if text]
+    assert lengths[0] >= 110  # about two seconds, though there is a point each sixth of a second
+    lost = [frame(200 + i, lives=3 if i < 2 else 2) for i in range(30)]
+    after = told(comment, lost)
+    assert after[0] != after[-1] and len({*after} - {""}) == 2
+    comment.close()
+    assert [line.end for line in comment.lines][:-1] == [line.start for line in comment.lines][1:]
+
+
+def test_old_news_is_not_told():
+    parrot = Parrot(text="x" * 90)  # stays for five seconds
+    comment = Commentator(parrot)
+    told(comment, [frame(i, reward=float(i in (30, 80))) for i in range(250)])
+    assert len(parrot.seen) == 1
+
+
+def test_coming_close_is_told_once_until_it_was_far():
+    player = Box("player", 50, 10, 8, 8)
+
+    def at(i, x):
+        return frame(i, [player, Box("ball", x, 10, 2, 4)])
+
+    parrot = Parrot()
+    comment = Commentator(parrot)
+    told(comment, [at(i, 100) for i in range(20)] + [at(20 + i, 62) for i in range(60)])
+    assert len(parrot.seen) == 1
+    told(comment, [at(i, 75) for i in range(40)] + [at(i, 62) for i in range(20)])
+    assert len(parrot.seen) == 1  # it was never far
+    assert gap(player, Box("ball", 62, 10, 2, 4)) == 4
+
+
+def test_silence_ends_and_an_episode_begins_anew():
+    parrot = Parrot()
+    comment = Commentator(parrot)
+    told(comment, [Frame(np.zeros((4, 4, 3), np.uint8)) for _ in range(400)])
+    assert 1 <= len(parrot.seen) <= 4
+    parrot.seen.clear()
+    told(comment, [frame(i, episode=1, reward=float(i == 2)) for i in range(15)])
+    assert not parrot.seen  # no clip reaches back into the episode before
+
+
+def test_other_speeds_of_films_are_other_steps():
+    parrot = Parrot()
+    comment = Commentator(parrot, fps=30)
+    told(comment, [frame(i, reward=float(i == 20)) for i in range(30)])
+    assert [int(each[0, 0, 0]) for each in parrot.seen[0]] == [17, 19, 21, 23]
+
+
+def test_in_a_thread_no_frame_waits():
+    class Slow(Parrot):
+        def caption(self, images, register=None, beam=3):
+            time.sleep(0.3)
+            return super().caption(images, register, beam)
+
+    comment = Commentator(Slow(), live=True)
+    start = time.perf_counter()
+    said = told(comment, [frame(i, reward=float(i == 20)) for i in range(30)])
+    assert time.perf_counter() - start < 0.25 and not any(said)
+    time.sleep(0.5)
+    assert told(comment, [frame(31)]) == ["The ball flies. 1"]
+    comment.close()
+    assert comment.lines == [Line(30, 31, "The ball flies. 1")]
+
+
+def test_it_draws_below_in_a_band_of_one_height():
+    comment = Commentator(Parrot())
+    shown = [comment(frame(i, reward=float(i == 20))) for i in range(40)]
+    assert len({each.pixels.shape for each in shown}) == 1 and shown[0].height > 40
+    assert (shown[35].pixels[:20] == 35).all() and shown[35].pixels[20:].max() > 150
+    assert shown[0].text == "game" and shown[35].text == "The ball flies. 1"
+    plain = Frame(np.zeros((4, 4, 3), np.uint8))
+    assert draw(plain) is plain
+
+
+def test_subtitles_are_numbered_and_timed():
+    text = subtitles([Line(0, 90, "One."), Line(60 * 61, 60 * 3700, "둘.")], 60)
+    assert text == (
+        "1\n00:00:00,000 --> 00:00:01,500\nOne.\n\n2\n00:01:01,000 --> 01:01:40,000\n둘.\n"
+    )
+
+
+def test_registers_that_it_does_not_know():
+    with pytest.raises(UserError, match="describe or comment"):
+        Commentator(Parrot(), "shout")

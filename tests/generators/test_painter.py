@@ -1,0 +1,287 @@
+"""Trained painters: any picture in any blend of styles, their files, and broken ones."""
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
+
+from generators import painter as painters
+from generators import style
+from generators.painter import KEY, Credit, Painter, load
+from generators.painter_net import (
+    GRAIN,
+    STRIDE,
+    Plan,
+    StyledNorm,
+    fixed_grain,
+    grain,
+    one_hot,
+)
+from playground.errors import UserError
+from playground.frames import Box, Frame
+from playground.media import write_image
+from playground.run import Run
+
+PLAN = Plan(("starry_night", "great_wave", "the_scream"), 8, 4, 1)
+CARD = {"styles": {"great_wave": {"title": "The Great Wave", "year": "1831"}}, "updates": 7}
+
+
+def made(plan: Plan = PLAN, seed: int = 0) -> Painter:
+    """A painter with random weights, in which each style looks different."""
+    torch.manual_seed(seed)
+    network = plan.build()
+    with torch.no_grad():
+        network.canvas.weight.normal_(0, 0.1)
+        for module in network.modules():
+            if isinstance(module, StyledNorm):
+                module.gains.normal_(1, 0.5)
+                module.shifts.normal_(0, 0.5)
+    return Painter(network, plan, dict(CARD))
+
+
+@pytest.fixture(scope="module")
+def painter() -> Painter:
+    return made()
+
+
+def pixels(height=40, width=36, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def unit(array):
+    return torch.from_numpy(array).permute(2, 0, 1)[None] / 255
+
+
+# the network
+
+
+def test_normalisation_is_each_pictures_own_with_the_styles_numbers():
+    """Against the definition, in a loop; one picture and several, on both of its ways."""
+    norm = StyledNorm(3, 2)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        norm.gains.normal_()
+        norm.shifts.normal_()
+    x = torch.randn(4, 3, 5, 6)
+    mixture = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.25, 0.75], [0.5, 0.5]])
+    expected = torch.empty_like(x)
+    for b in range(4):
+        for c in range(3):
+            plane = x[b, c]
+            gain = sum(float(mixture[b, s]) * norm.gains[s, c] for s in range(2))
+            shift = sum(float(mixture[b, s]) * norm.shifts[s, c] for s in range(2))
+            spread = (plane.var(unbiased=False) + 1e-5).sqrt()
+            expected[b, c] = (plane - plane.mean()) / spread * gain + shift
+    torch.testing.assert_close(norm(x, mixture), expected)
+    torch.testing.assert_close(norm(x[2:3], mixture[2:3]), expected[2:3])
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 30), (210, 160), (33, 19)])
+def test_paintings_are_as_large_as_pictures(painter, size):
+    found = painter(torch.rand(2, 3, *size), "great_wave")
+    assert found.shape == (2, 3, *size) and found.dtype == torch.float32
+    assert found.min() >= 0 and found.max() <= 1 and not found.requires_grad
+
+
+def test_sides_that_are_no_multiple_of_the_stride_are_padded_by_the_nearest_pixels(painter):
+    picture = unit(pixels(38, 35))
+    whole = F.pad(picture, (0, 1, 0, 2), mode="replicate")
+    torch.testing.assert_close(painter(picture), painter(whole)[:, :, :38, :35])
+
+
+def test_a_batch_is_its_pictures(painter):
+    torch.manual_seed(0)
+    network, x = painter.network, torch.rand(3, 3, 24, 20)
+    mixture, canvas = one_hot(torch.tensor([2, 0, 1]), 3), grain(24, 20, 3)
+    assert canvas.shape == (3, len(GRAIN), 24 // STRIDE, 20 // STRIDE)
+    with torch.no_grad():
+        whole = network(x, mixture, canvas)
+        for i in range(3):
+            one = network(x[i : i + 1], mixture[i : i + 1], canvas[i : i + 1])
+            torch.testing.assert_close(one, whole[i : i + 1])
+
+
+def test_grain_gives_flat_pictures_texture_that_stays_where_it_is(painter):
+    flat = torch.full((1, 3, 32, 32), 0.5)
+    found = painter(flat)
+    assert float(found.std(dim=(2, 3)).mean()) > 1e-3
+    assert torch.equal(found, painter(flat))
+    assert torch.equal(fixed_grain(32, 32), fixed_grain(32, 32))
+
+
+def test_no_chequered_upsampling():
+    """Flat maps stay flat: nothing in the decoder tells even pixels from odd ones."""
+    network = PLAN.build()
+    x = torch.ones(1, 4, 8, 8)
+    out = network.out(F.interpolate(x, scale_factor=2.0))
+    assert float((out - out.mean((2, 3), keepdim=True)).detach().abs().max()) < 1e-6
+    kinds = {type(module).__name__ for module in network.modules()}
+    assert "ConvTranspose2d" not in kinds and "PixelShuffle" not in kinds
+    convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert all(m.padding_mode == "reflect" for m in convolutions)  # no frame around paintings
+
+
+def test_the_plan_that_ships_is_small_enough(tmp_path):
+    plan = Plan(tuple(f"style{n}" for n in range(12)), 48, 16, 4)
+    Painter(plan.build(), plan, {}).save(tmp_path / "a.safetensors")
+    assert (tmp_path / "a.safetensors").stat().st_size < 500_000
+
+
+# pictures and styles
+
+
+def test_pictures_of_every_form(painter, tmp_path):
+    array = pixels()
+    first = painter(array, "the_scream")
+    assert first.shape == (1, 3, 40, 36)
+    write_image(tmp_path / "a.png", array)
+    for form in (unit(array), unit(array)[0], array[None], [array], tmp_path / "a.png",
+                 str(tmp_path / "a.png"), [unit(array)]):  # fmt: skip
+        torch.testing.assert_close(painter(form, "the_scream"), first)
+    assert painter([array, array]).shape == (2, 3, 40, 36)
+    grey = array[..., 0]
+    repeated = np.repeat(grey[..., None], 3, 2)
+    torch.testing.assert_close(painter(grey), painter(repeated))
+    different = painter([array, pixels(20, 24)])
+    assert [one.shape for one in different] == [(3, 40, 36), (3, 20, 24)]
+
+
+def test_paint_is_the_same_in_bytes(painter):
+    array = pixels()
+    mixture = painter.mixture("great_wave")
+    expected = (painter(array, "great_wave")[0] * 255).round().byte().permute(1, 2, 0).numpy()
+    found = painter.paint(array, mixture)
+    assert found.dtype == np.uint8 and np.array_equal(found, expected)
+    reversed_twice = array[::-1].copy()[::-1]
+    assert np.array_equal(painter.paint(reversed_twice, mixture), expected)
+    array.flags.writeable = False
+    assert np.array_equal(painter.paint(array, mixture), expected)
+
+
+def test_styles_by_name_by_names_and_by_weights(painter):
+    assert painter.styles == PLAN.styles
+    assert painter.mixture(None).tolist() == [[1, 0, 0]]
+    assert painter.mixture("great_wave").tolist() == [[0, 1, 0]]
+    assert painter.mixture(["great_wave", "the_scream"]).tolist() == [[0, 0.5, 0.5]]
+    blend = painter.mixture({"starry_night": 3, "the_scream": 1})
+    assert blend.tolist() == [[0.75, 0, 0.25]]
+    array = pixels()
+    ends = [painter(array, name) for name in ("starry_night", "the_scream")]
+    middle = painter(array, {"starry_night": 0.5, "the_scream": 0.5})
+    apart = [float((middle - end).abs().mean()) for end in ends]
+    assert min(apart) > 1e-3
+    nearly = painter(array, {"starry_night": 1e6, "the_scream": 1})
+    torch.testing.assert_close(nearly, ends[0], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("style_", "sentence"),
+    [
+        ("stary_night", r"no style 'stary_night'\. Did you mean 'starry_night'\? It has starry"),
+        ({"great_wave": 0}, "weight of 'great_wave' must be above 0"),
+        ({"great_wave": math.nan}, "must be above 0"),
+        ([], "Name a style"),
+    ],
+)
+def test_styles_that_it_cannot_paint_in(painter, style_, sentence):
+    with pytest.raises(UserError, match=sentence):
+        painter(pixels(), style_)
+
+
+@pytest.mark.parametrize(
+    ("images", "sentence"),
+    [
+        (pixels(15, 40), "40x15 pixels is too small"),
+        ([], "no picture to paint"),
+        ("none.png", "no picture none.png"),
+        (np.zeros((3, 3, 3, 3, 3), np.uint8), "Pictures are"),
+        (torch.rand(1, 3, 20, 20) * 255, r"lie in \[0, 1\]"),
+    ],
+)
+def test_what_it_cannot_paint(painter, images, sentence):
+    with pytest.raises(UserError, match=sentence):
+        painter(images)
+
+
+def test_too_little_memory_is_said_with_the_size_to_try(painter, monkeypatch):
+    monkeypatch.setattr(painters.device, "available_memory", lambda: 10**8)
+    with pytest.raises(UserError, match=r"1200x900 pixels takes 0.5 GB.*try --size \d+0\."):
+        painter(torch.zeros(1, 3, 900, 1200))
+
+
+def test_a_filter_paints_frames_and_keeps_what_is_known_of_them(painter):
+    frame = Frame(pixels(), "words", {"score": 3}, (Box("ball", 1, 2, 3, 4),))
+    before = frame.pixels.copy()
+    found = painter.filter("great_wave")(frame)
+    assert np.array_equal(found.pixels, painter.paint(before, painter.mixture("great_wave")))
+    assert (found.text, found.facts, found.boxes) == (frame.text, frame.facts, frame.boxes)
+    assert np.array_equal(frame.pixels, before)
+
+
+# files
+
+
+def test_a_file_paints_the_same(painter, tmp_path):
+    path = tmp_path / "a.safetensors"
+    painter.save(path)
+    found = load(path)
+    assert found.styles == painter.styles and found.card == CARD and found.plan == PLAN
+    difference = (found(pixels()) - painter(pixels())).abs().max()
+    assert 0 < difference < 0.02  # half precision
+    assert found.credits[1] == Credit("great_wave", "The Great Wave", "", "1831")
+    assert str(found.credits[1]).split() == ["great_wave", *["The", "Great", "Wave,", "1831"]]
+
+
+def test_of_a_run_and_of_the_zoo(painter, tmp_path, monkeypatch):
+    run = Run.create(tmp_path / "runs", "style", "a", {})
+    painter.save(run.path / "best.safetensors")
+    assert load(run.path).styles == PLAN.styles
+    monkeypatch.setattr(painters, "ZOO", tmp_path / "zoo")
+    (tmp_path / "zoo").mkdir()
+    with pytest.raises(UserError, match=r"No painter ships .* train one"):
+        style.load()
+    save_file({"x": torch.zeros(1)}, tmp_path / "zoo" / "dreamer.safetensors")
+    painter.save(tmp_path / "zoo" / "painter.safetensors")
+    assert style.load().styles == load("zoo:painter").styles == PLAN.styles
+    assert list(painters.zoo()) == ["painter"]
+    card = painters.cards()["painter"]
+    assert card["styles"]["great_wave"]["year"] == "1831" and card["updates"] == 7
+    assert list(card["styles"]) == list(PLAN.styles) and card["bytes"] > 1000
+    json.dumps(card)
+    with pytest.raises(UserError, match="zoo has no painter 'paint'"):
+        load("zoo:paint")
+    other = Run.create(tmp_path / "runs", "dcgan", "b", {})
+    with pytest.raises(UserError, match="a run of dcgan, not of style"):
+        load(other.path)
+
+
+def test_broken_files_are_refused(painter, tmp_path):
+    good = tmp_path / "good.safetensors"
+    painter.save(good)
+    tensors = load_file(good)
+
+    def refused(sentence, tensors=tensors, **about):
+        path = tmp_path / "bad.safetensors"
+        full = {"format": 1, "plan": asdict(PLAN), "card": {}} | about
+        save_file(tensors, path, {KEY: json.dumps(full)})
+        with pytest.raises(UserError, match=sentence):
+            load(path)
+
+    refused("format 2: update", format=2)
+    refused("does not fit", plan={**asdict(PLAN), "width": 16})
+    refused("does not fit", plan={**asdict(PLAN), "styles": ["a"]})
+    refused("name no network", plan={"width": 8})
+    refused("name no network", plan={**asdict(PLAN), "styles": 3})
+    refused("name no network", plan={**asdict(PLAN), "width": -1})
+    refused("no finite numbers", {**tensors, "out.bias": torch.full((3,), math.nan)})
+    Path(tmp_path / "text.safetensors").write_text("hello")
+    with pytest.raises(UserError, match="not a readable safetensors"):
+        load(tmp_path / "text.safetensors")
+    with pytest.raises(UserError, match="no file or run"):
+        load(tmp_path / "none")

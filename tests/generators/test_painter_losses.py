@@ -1,0 +1,39 @@
+"""Many styles in one batch against one by one; flicker against numbers by hand."""
+
+import pytest
+import torch
+
+from generators.painter_losses import StyleTargets, flicker, unchanged
+from generators.style_losses import StyleNetwork, layer_weights, sums
+from playground.backbone import create
+
+
+def test_the_style_loss_is_each_pictures_own_styles():
+    network = StyleNetwork(create("deepconv", width=0.5), pixels=True)
+    torch.manual_seed(0)
+    pictures = [torch.rand(1, 3, 32, 40), torch.rand(1, 3, 24, 24) ** 2]
+    targets = StyleTargets(network, pictures, "gram")
+    x = torch.rand(3, 3, 32, 32)
+    maps = network.features(x)
+    weights = layer_weights("gram", {name: network.strides[name] for name in network.style})
+    expected = 0.0
+    for i, style in enumerate((1, 0, 1)):
+        wanted = network.style_sums(pictures[style])
+        for name, weight in weights.items():
+            gram = sums(maps[name][i : i + 1]).gram
+            expected += weight * float((gram - wanted[name].gram).square().mean()) / 3
+    assert float(targets(maps, [1, 0, 1])) == pytest.approx(expected, rel=1e-4)
+    own = targets(network.features(pictures[0]), [0])
+    assert float(own) == pytest.approx(0, abs=1e-6)  # a painting is in its own style
+
+
+def test_flicker_is_the_mean_where_nothing_changed():
+    first = torch.zeros(1, 3, 2, 2)
+    second = torch.tensor([[0.3, 0.5], [0.0, 0.1]]).expand(1, 3, 2, 2)
+    same = torch.tensor([[True, False], [True, True]])[None, None]
+    assert float(flicker(first, second, same)) == pytest.approx(0.4 / 3)
+    assert float(flicker(first, second, torch.zeros_like(same))) == 0
+    pixels = torch.zeros(1, 3, 2, 2)
+    other = pixels.clone()
+    other[0, 1, 0, 1] = 0.1
+    assert unchanged(pixels, other).flatten().tolist() == [True, False, True, True]

@@ -1,0 +1,238 @@
+"""`paint --fast` and `watch --style`: pictures, folders, films with their sound; bad input."""
+
+import argparse
+import subprocess
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from generators import painter as painters
+from generators.painter import Painter, load
+from generators.painter_net import Plan, StyledNorm
+from playground.frames import Frame
+from playground.media import VideoWriter, read_image, read_video, write_image
+from scripts import filters
+from scripts.fast_painting import blend_of
+from scripts.play import main
+
+PLAN = Plan(("starry_night", "great_wave"), 4, 4, 1)
+
+
+@pytest.fixture(autouse=True)
+def shipped(tmp_path, monkeypatch):
+    """A zoo with a small painter, a folder of its own, no display."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(painters, "ZOO", tmp_path / "zoo")
+    torch.manual_seed(0)
+    network = PLAN.build()
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, StyledNorm):
+                module.gains.normal_(1, 0.5)
+                module.shifts.normal_(0, 0.5)
+    (tmp_path / "zoo").mkdir()
+    credits = {"great_wave": {"title": "The Great Wave", "painter": "Hokusai", "year": "1831"}}
+    painter = Painter(network, PLAN, {"styles": credits})
+    painter.save(tmp_path / "zoo" / "painter.safetensors")
+    write_image(tmp_path / "photo.png", picture())
+
+
+def picture(height=31, width=45, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def paint(*words):
+    return main(["paint", "--fast", "--threads", "1", *map(str, words)])
+
+
+def film(path, count=5, size=(32, 48), fps=25.0):
+    with VideoWriter(path, fps, scale=1) as made:
+        for number in range(count):
+            made.write(Frame(picture(*size, number)))
+    return path
+
+
+def sounding(path, codec, fps="30000/1001", seconds=1.0, size="48x32"):
+    """A film with a tone, by ffmpeg."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", "-f", "lavfi", "-i"]
+    command += [f"testsrc=size={size}:rate={fps}", "-f", "lavfi", "-i", "sine=frequency=440"]
+    command += ["-t", str(seconds), "-pix_fmt", "yuv420p", "-c:a", codec, str(path)]
+    subprocess.run(command, check=True)
+    return path
+
+
+def sound_of(path):
+    """Samples of a film's sound, mono 8 kHz; and what ffmpeg says of its stream."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path), "-f", "s16le", "-ac", "1"]
+    done = subprocess.run([*command, "-ar", "8000", "-"], capture_output=True, check=False)
+    lines = done.stderr.decode().splitlines()
+    told = [line for line in lines if "Audio:" in line]
+    return np.frombuffer(done.stdout, np.int16), told[0] if told else ""
+
+
+# pictures
+
+
+def test_a_picture(capsys):
+    assert paint("--content", "photo.png", "--style", "great_wave") == 0
+    out = Path("recordings/photo-great_wave.png")
+    assert capsys.readouterr().out.strip() == str(out)
+    painter = load()
+    expected = painter.paint(picture(), painter.mixture("great_wave"))
+    assert np.array_equal(read_image(out), expected)
+
+
+def test_a_blend_a_size_and_sixteen_bits():
+    words = "--content photo.png --style great_wave:0.25 --style starry_night:0.75 --size 90"
+    assert paint(*words.split(), "--out", "a.png", "--bits", "16") == 0
+    assert read_image("a.png").shape == (62, 90, 3)
+    assert blend_of(load(), ["great_wave:0.25", "starry_night:0.75"]) == {
+        "great_wave": 0.25, "starry_night": 0.75,
+    }  # fmt: skip
+    assert blend_of(load(), ["great_wave"]) == {"great_wave": 1.0} and blend_of(load(), ()) is None
+
+
+def test_a_folder_with_what_can_be_painted_in_it(capsys):
+    write_image(Path("in/a.png"), picture())
+    write_image(Path("in/b.jpg"), picture(20, 20))
+    Image.fromarray(picture(24, 24)).convert("L").save("in/c.webp")
+    Path("in/notes.txt").write_text("no picture")
+    assert paint("--content", "in", "--style", "great_wave", "--out", "out") == 0
+    assert sorted(path.name for path in Path("out").iterdir()) == ["a.png", "b.jpg", "c.png"]
+    assert "notes.txt is not a picture" in capsys.readouterr().err
+    assert read_image("out/c.png").shape == (24, 24, 3)
+
+
+# films
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("aac", "mp4"), ("pcm_s16le", "mkv")])
+def test_a_film_keeps_its_rate_its_length_and_its_sound(codec, suffix, capsys):
+    source = sounding(f"in.{suffix}", codec)
+    assert paint("--content", source, "--style", "great_wave", "--out", "out.mp4") == 0
+    assert "30 frames at 29.97 frames/s" in capsys.readouterr().out
+    frames, fps = read_video("out.mp4")
+    assert fps == pytest.approx(30000 / 1001, abs=1e-9)
+    assert [frame.shape for frame in frames] == [(32, 48, 3)] * 30
+    before, after = sound_of(source)[0], sound_of("out.mp4")[0]
+    assert abs(len(after) - len(before)) < 800  # a tenth of a second
+    spectrum = np.abs(np.fft.rfft(after[:7000].astype(float)))
+    assert np.argmax(spectrum) * 8000 / 7000 == pytest.approx(440, abs=3)
+    assert "aac" in sound_of("out.mp4")[1]
+
+
+def test_every_frame_is_painted_alone():
+    film("in.mp4")
+    assert paint("--content", "in.mp4", "--style", "great_wave", "--out", "out.gif") == 0
+    before, _ = read_video("in.mp4")
+    after, _ = read_video("out.gif")
+    painter = load()
+    mixture = painter.mixture("great_wave")
+    pairs = list(zip(before, after, strict=True))
+    assert len(pairs) == 5
+    for pixels, painted in pairs:  # a GIF has 256 colours
+        expected = painter.paint(pixels, mixture)
+        assert np.abs(painted.astype(int) - expected).mean() < 12
+    assert sound_of("in.mp4")[1] == ""
+
+
+def test_films_of_odd_sizes_and_of_another_size():
+    sounding("odd.mkv", "aac", "10", 0.5, "46x34")
+    assert paint("--content", "odd.mkv", "--style", "great_wave", "--size", "33") == 0
+    frames, fps = read_video("recordings/odd-great_wave.mp4")
+    assert next(frames).shape == (24, 34, 3) and fps == 10  # the last column and row repeated
+    frames.close()
+
+
+# watching
+
+
+def test_filters_are_asked_for_by_their_flags():
+    parser = argparse.ArgumentParser()
+    filters.add_filters(parser)
+    assert filters.asked_for(parser.parse_args([])) == []
+    (change,) = filters.asked_for(parser.parse_args(["--style", "great_wave"]))
+    frame = Frame(picture(), "words")
+    painter = load()
+    assert np.array_equal(
+        change(frame).pixels, painter.paint(frame.pixels, painter.mixture("great_wave"))
+    )
+    (first,) = filters.asked_for(parser.parse_args(["--painter", "zoo/painter.safetensors"]))
+    assert np.array_equal(
+        first(frame).pixels, painter.paint(frame.pixels, painter.mixture("starry_night"))
+    )
+
+
+def test_an_agents_game_is_painted_while_it_plays():
+    plain = ["watch", "pong", "--seconds", "0.2", "--no-overlay", "--record"]
+    assert main([*plain, "plain.mp4"]) == 0
+    assert (
+        main([*plain, "painted.mp4", "--style", "great_wave:0.5", "--style", "starry_night"]) == 0
+    )
+    (plain_frames, _), (painted_frames, _) = read_video("plain.mp4"), read_video("painted.mp4")
+    both = list(zip(plain_frames, painted_frames, strict=True))
+    assert len(both) == 12 and both[0][0].shape == both[0][1].shape
+    apart = [np.abs(a.astype(int) - b).mean() for a, b in both]
+    assert min(apart) > 5
+
+
+def test_the_zoo_shows_the_styles(capsys):
+    assert main(["zoo"]) == 0
+    out = capsys.readouterr().out
+    assert "zoo:painter" in out and "starry_night" in out
+    assert "The Great Wave, Hokusai, 1831" in out
+    assert main(["zoo", "--json"]) == 0
+    assert '"great_wave"' in capsys.readouterr().out
+
+
+# mistakes
+
+
+def test_bad_input_is_one_sentence_and_leaves_no_file(capsys):
+    Path("text.mp4").write_text("no film")
+    Path("text.png").write_text("no picture")
+    Path("empty").mkdir()
+    write_image(Path("dot.png"), picture(1, 1))
+    film("a.mp4", 2)
+    there = sorted(Path().rglob("*"))
+    good = ["--content", "photo.png", "--style", "great_wave"]
+    cases = [
+        (["--content", "photo.png", "--style", "grate_wave"], "Did you mean 'great_wave'"),
+        (["--content", "photo.png", "--style", "photo.png"], "leave out --fast"),
+        (["--content", "photo.png", "--style", "great_wave:0"], "must be above 0"),
+        (["--content", "none.png", "--style", "great_wave"], "no picture none.png"),
+        (["--content", "text.png", "--style", "great_wave"], "text.png is not a picture"),
+        (["--content", "dot.png", "--style", "great_wave"], "1x1 pixels is too small"),
+        (["--content", "none.mp4", "--style", "great_wave"], "no film none.mp4"),
+        (["--content", "text.mp4", "--style", "great_wave"], "not a film that can be read"),
+        (["--content", "a.mp4", "--style", "great_wave", "--out", "a.mp4"], "cannot replace"),
+        (["--content", "a.mp4", "--style", "great_wave", "--out", "a.avi"], ".mp4 or .gif"),
+        (["--content", "a.mp4", "--style", "great_wave", "--bits", "16"], "leave out --bits"),
+        (["--content", "empty", "--style", "great_wave"], "no picture in empty"),
+        ([*good, "--out", "a.bmp"], "written as .png or .jpg"),
+        ([*good, "--painter", "none"], "no file or run none"),
+        ([*good, "--size", "4"], "--size starts at 16"),
+        ([*good, "--iterations", "3"], "--fast knows no --iterations"),
+        ([*good, "--mask", "photo.png"], "--fast knows no --mask"),
+    ]
+    for words, said in cases:
+        assert paint(*words) == 2, words
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert said in error and "Traceback" not in error, (words, error)
+    left = [path for path in sorted(Path().rglob("*")) if path.name != "recordings"]
+    assert left == there
+    assert main(["watch", "pong", "--style", "grate_wave", "--record", "b.mp4"]) == 2
+    assert "Did you mean 'great_wave'" in capsys.readouterr().err
+
+
+def test_without_a_painter_it_says_how_to_get_one(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(painters, "ZOO", tmp_path / "nothing")
+    assert paint("--content", "photo.png", "--style", "great_wave") == 2
+    assert "No painter ships" in capsys.readouterr().err
+    assert main(["zoo"]) == 0

@@ -1,0 +1,188 @@
+"""`train caption`, `caption`, `watch --captions` as doors: a few updates, each kind of mistake."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents.commentary import clips as commentary_clips
+from agents.commentary import store
+from generators.captioner import load
+from playground.media import read_image, read_video, write_image
+from playground.run import Run
+from scripts import train_caption
+from scripts.play import main
+
+SMALL = [
+    *("--backbone", "arcade", "--weights", "arcade", "--layer", "relu2_1", "--hidden", "16"),
+    *("--batch-size", "4", "--samples", "6", "--warmup", "1", "--min-count", "1"),
+    *("--precision", "fp32", "--threads", "1", "--log-every", "1"),
+]
+WORDS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
+
+
+@pytest.fixture(autouse=True)
+def folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder of 18 captioned pictures: 12 to learn from, 6 to validate on."""
+    folder = tmp_path_factory.mktemp("photos")
+    about = {}
+    for number in range(18):
+        name, colour = list(WORDS.items())[number % 3]
+        pixels = np.full((32, 32, 3), colour, np.uint8)
+        pixels[number : number + 4] = 250
+        write_image(folder / f"{number}.png", pixels)
+        captions = [f"A {name} wall.", f"This wall is {name}."]
+        about[f"{number}.png"] = {"split": "train" if number < 12 else "val", "captions": captions}
+    (folder / "captions.json").write_text(json.dumps(about))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, photos):
+    """A run of photos: three updates of cross-entropy, two self-critical ones."""
+    runs = tmp_path_factory.mktemp("runs")
+    argv = ["train", "caption", "--data", f"flickr8k:{photos}", *SMALL, "--size", "32,32"]
+    argv += ["--updates", "5", "--critical", "2", "--runs", str(runs), "--name", "a"]
+    assert main(argv) == 0
+    return runs / "caption" / "a"
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    """A run of clips of Pong: two updates."""
+    runs = tmp_path_factory.mktemp("games")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_caption, "HELD_OUT", 3)
+        patch.setattr(store.os, "cpu_count", lambda: 1)
+        patch.setattr(commentary_clips, "USUAL", commentary_clips.USUAL[:1])
+        argv = ["train", "caption", "--data", "atari:pong", "--clips", "8", *SMALL]
+        argv += ["--layer", "relu4_2", "--steps", "2", "--runs", str(runs), "--name", "a"]
+        assert main(argv) == 0
+    return runs / "caption" / "a"
+
+
+def test_a_run_of_photos_has_scores_examples_and_a_page(trained):
+    run = Run.open(trained)
+    figures = [line for line in run.metrics() if "evaluate/bleu4" in line]
+    assert figures and figures[-1]["step"] == 5
+    assert [("loss" in line, "reward" in line) for line in run.metrics() if "rate" in line] == [
+        (True, False), (True, False), (True, False), (False, True), (False, True),
+    ]  # fmt: skip
+    names = {file.name for file in run.gallery.iterdir()}
+    assert {"best-1.png", "worst-1.png", "captions.json", "index.html"} <= names
+    texts = json.loads((run.gallery / "captions.json").read_text())
+    assert "mark" in texts["best-1.png"]
+    assert load(trained).plan.published == "arcade"  # it never changed
+
+
+def test_going_on(trained, photos, tmp_path, capsys):
+    shutil.copytree(trained, tmp_path / "caption" / "b")
+    assert main(["train", "caption", "--resume", "caption/b", "--steps", "7"]) == 0
+    assert "from 5 updates" in capsys.readouterr().out
+    assert main(["train", "caption", "--resume", "caption/b", "--hidden", "8"]) == 2
+    more = ["--updates", "9", "--critical", "2", "--steps", "9"]  # self-critical from here on
+    assert main(["train", "caption", "--resume", "caption/b", *more]) == 0
+    lines = [line for line in Run.open("caption/b").metrics() if "rate" in line]
+    assert ["reward" in line for line in lines][-2:] == [True, True]
+
+
+def test_clips_of_games_are_kept_in_the_run(played, capsys):
+    run = Run.open(played)
+    learned, held_out = store.read(played / "clips.npz", "learned", "held_out")
+    assert (len(learned), len(held_out)) == (8, 3)
+    line = next(line for line in run.metrics() if "evaluate/score" in line)
+    assert {f"evaluate/{r}_true" for r in ("describe", "comment")} & line.keys() or line[
+        "evaluate/score"
+    ] == 0
+    one = load(played)
+    assert one.plan.frames == 4 and one.plan.registers == ("describe", "comment")
+    assert main(["train", "caption", "--resume", str(played), "--steps", "3"]) == 0
+
+
+def test_caption_pictures(trained, photos, capsys):
+    files = [str(photos / f"{i}.png") for i in (0, 1)]
+    assert main(["caption", files[0], "--captioner", str(trained)]) == 0
+    (text,) = capsys.readouterr().out.splitlines()
+    assert text == load(trained).caption(read_image(files[0]))[0]
+    assert main(["caption", *files, "--captioner", str(trained), "--beam", "1"]) == 0
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == files
+    assert main(["caption", files[0], "--captioner", str(trained), "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["caption"] == text and len(found["attention"]) == len(found["words"])
+
+
+def test_attention_as_a_sheet_and_as_a_film(trained, photos, capsys):
+    argv = ["caption", str(photos / "0.png"), "--captioner", str(trained), "--attention"]
+    assert main([*argv, "looked.png"]) == 0 and main([*argv, "looked.mp4"]) == 0
+    assert read_image("looked.png").shape[1] > 150
+    assert list(read_video("looked.mp4")[0])
+    assert main([*argv, "looked.txt"]) == 2
+
+
+def test_a_film_gets_captions_and_subtitles(played, capsys):
+    assert main(["watch", "pong", "--seconds", "4", "--no-overlay", "--record", "f.mp4"]) == 0
+    argv = ["caption", "f.mp4", "--captioner", str(played), "--out", "g.mp4", "--json"]
+    capsys.readouterr()
+    assert main(argv) == 0
+    about = json.loads(capsys.readouterr().out)
+    before, after = (list(read_video(name)[0]) for name in ("f.mp4", "g.mp4"))
+    assert len(before) == len(after) and after[0].shape[0] > before[0].shape[0]
+    assert about["lines"] and Path("g.srt").read_text().startswith("1\n00:00:0")
+    assert main(["caption", "f.mp4", "--captioner", str(played), "--out", "f.mp4"]) == 2
+
+
+def test_a_picture_for_a_captioner_of_clips(played, capsys):
+    write_image("screen.png", np.zeros((210, 160, 3), np.uint8))
+    argv = ["caption", "screen.png", "--captioner", str(played), "--register"]
+    assert main([*argv, "comment"]) == 0
+    assert main([*argv, "shout"]) == 2
+    assert "describe or comment" in capsys.readouterr().err
+
+
+def test_watch_speaks(played, capsys):
+    argv = ["watch", "pong", "--seconds", "3", "--scale", "1", "--record", "w.mp4"]
+    assert main([*argv, "--captions", str(played)]) == 0
+    frames = list(read_video("w.mp4")[0])
+    assert len(frames) == 180 and frames[0].shape[0] > 210
+    assert main(["watch", "pong", "--captions", "nothing", "--record", "x.mp4"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("argv", "part"),
+    [
+        (["train", "caption"], "--data"),
+        (["train", "caption", "--data", "mnist:x"], "no captions"),
+        (["train", "caption", "--data", "atari:tetris"], "tetris"),
+        (["train", "caption", "--data", "atari:pong", "--clips", "0"], "starts at 1"),
+        (["train", "caption", "--data", "flickr8k:none"], "no folder"),
+        (["train", "caption", "--data", "x", "--frames", "2"], "know clips"),
+        (["train", "caption", "--data", "x", "--size", "32,48"], "squares"),
+        (["caption", "none.png"], "ships"),
+        (["caption", "none.png", "--captioner", "none"], "no file"),
+        (["caption", "a.png", "b.png", "--attention", "o.png"], "one picture"),
+        (["caption", "a.mp4", "b.png"], "One film"),
+        (["caption", "a.png", "--out", "o.mp4"], "for a film"),
+        (["watch", "pong", "--captions", "--record", "x.mp4"], "ships"),
+    ],
+)
+def test_mistakes_are_one_sentence(argv, part, capsys, monkeypatch):
+    monkeypatch.setattr("generators.captioner.ZOO", Path("empty"))
+    assert main(argv) == 2
+    error = capsys.readouterr().err.strip()
+    assert part in error and "Traceback" not in error and len(error.splitlines()) == 1
+    assert not Path("runs").exists() or not list(Path("runs").rglob("config.json"))
+
+
+def test_pictures_that_cannot_be_read(trained, photos, capsys):
+    for path in ("none.png", photos / "captions.json"):
+        assert main(["caption", str(path), "--captioner", str(trained)]) == 2
+        assert len(capsys.readouterr().err.strip().splitlines()) == 1
