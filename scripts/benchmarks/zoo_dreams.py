@@ -117,11 +117,11 @@ def scores(run: Run, dreamer: Dreamer, args: argparse.Namespace) -> dict[str, An
     features = Features(create("mobilenet_v2", weights=args.weights), size=EXTRACTOR_PX)
     scorer = Scorer(features.of(held_out, args.samples))
     found = scorer.score(features(part) for part in dreamer.stream(args.samples, SEED))
-    floor = scorer.score(features.of(learned, len(held_out)))
+    floor = scorer.score(features.of(learned, args.samples))
     return {
         "extractor": "MobileNetV2, ImageNet",
         "dreams": args.samples,
-        "held_out": len(held_out),
+        "held_out": min(args.samples, len(held_out)),
         **{name: round(value, 4) for name, value in found.items()},
         "floor": {name: round(value, 4) for name, value in floor.items()},
     }

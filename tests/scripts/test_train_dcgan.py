@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from agents import pictures as game_pictures
-from generators import dcgan
+from generators import dcgan, dreamer
 from generators.dcgan import DCGAN
 from generators.dreamer import load
 from playground import checkpoint
@@ -316,3 +316,22 @@ def test_bad_inputs_of_dream(trained, tmp_path, capsys):
     assert "two or more" in error(file, *sheet, "--neighbours", "--data", one)
     file.write_bytes(b"broken")
     assert "not a readable safetensors file" in error(file)
+
+
+def test_the_dreams_that_ship(tmp_path, monkeypatch, capsys):
+    """A sheet of each game without a run, a file or a network; the card says what they are."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["dream", "--count", "4", "--seed", "2"]) == 0
+    assert capsys.readouterr().out.split() == [
+        "recordings/classes-2.png",
+        "recordings/dreams-2.png",
+    ]
+    card = json.loads((dreamer.ZOO / "dreams.json").read_text())
+    file = dreamer.ZOO / "dreams.safetensors"
+    assert card["bytes"] == file.stat().st_size <= 4_000_000
+    found = load("zoo:dreams")
+    assert list(found.classes) == card["classes"] and found.card["updates"] == card["updates"]
+    assert card["command"].startswith("python scripts/play.py train dcgan")
+    for name in found.classes:  # dreams of a game are more alike than those of two
+        own, other = found.sample(16, 3, name), found.sample(16, 3, found.classes[0])
+        assert name == found.classes[0] or (own.mean(0) - other.mean(0)).abs().mean() > 0.05
