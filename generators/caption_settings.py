@@ -92,7 +92,7 @@ def for_clips(config: CaptionConfig) -> CaptionConfig:
     return replace(
         config, backbone="arcade", weights="arcade", layer="relu4_2", size=(210, 160), frames=4,
         hidden=160 if looks else 256, dropout=0.05, min_count=1, digits=True, longest=LENGTH - 2,
-        batch_size=16, sentences=4, updates=12000, learning_rate=1e-3, weight_decay=0.01,
+        batch_size=16, sentences=4, updates=8000, learning_rate=1e-3, weight_decay=0.01,
         encoder_rate=1e-3, mirrored=False, smoothing=0.0, grounding=0.2 if looks else 0.0,
         samples=450,
     )  # fmt: skip
