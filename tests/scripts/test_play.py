@@ -487,13 +487,16 @@ def test_a_mistake_in_a_process_of_its_own():
     assert len(found.stderr.splitlines()) == 1 and "'pong'" in found.stderr
 
 
-@pytest.mark.parametrize(
-    "verb", ["", "watch", "train dqn", "train classify", "evaluate", "gallery", "zoo"]
-)
-def test_help_names_only_what_is_there(verb, capsys):
+VERBS = ["watch", "train", "evaluate", "report", "dream", "paint", "caption", "gallery", "zoo"]
+TASKS = [f"train {name}" for name in ("dqn", "classify", "dcgan", "style", "caption")]
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS, *TASKS])
+def test_help_of_every_verb(verb, capsys):
     with pytest.raises(SystemExit) as ended:
         main([*verb.split(), "--help"])
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    for word in ("caption",):
-        assert word not in said.lower()
+    assert f"usage: play.py {verb}".strip() in said
+    for name in VERBS if not verb else ():
+        assert f"\n    {name} " in said
