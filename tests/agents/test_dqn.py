@@ -52,9 +52,15 @@ def unseen(task: DQN) -> None:
     [
         {},
         {"double": True, "n_step": 1, "priority": 0.0, "dueling": False, "loss": "mse"},
-        {"distribution": "qr", "quantiles": 8, "double": True, "replay_compression": True},
+        pytest.param(
+            {"distribution": "qr", "quantiles": 8, "double": True, "replay_compression": True},
+            marks=pytest.mark.slow,
+        ),
         {"distribution": "iqn", "quantiles": 4, "munchausen": 0.9, "train_every": 4},
-        {"noise": 0.5, "epsilon_start": 0.0, "epsilon_end": 0.0, "train_every": 4},
+        pytest.param(
+            {"noise": 0.5, "epsilon_start": 0.0, "epsilon_end": 0.0, "train_every": 4},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["laptop", "plain double", "qr double packed", "iqn munchausen", "noise explores"],
 )
