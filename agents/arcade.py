@@ -1,9 +1,8 @@
 """Screens of all Atari games, played on the fly: the source that `playground.pretrain` learns from.
 
 `play` is one emulator's endless stream of frames; `ArcadeSource` mixes emulators of all games in a
-rolling pool and draws batches from it. Random players repeat an action for a while and prefer some
-actions over others, another preference each episode: a player that draws anew at each step stays
-where it is. Half of the emulators of a game that the zoo has an agent for are played by it.
+rolling pool and draws batches from it. Half of the emulators of a game that the zoo has an agent
+for are played by it, the others at random (see `agents.players`).
 """
 
 from __future__ import annotations
@@ -14,15 +13,12 @@ import numpy as np
 import torch
 
 from agents import ram as ram_facts
-from agents.agent import Agent, load, zoo
+from agents.agent import Agent
 from agents.atari import episode_seed, games, resolve
+from agents.players import EPISODE_STEPS, Episode, greedy, seats, zoo_agents
 from agents.screen import Screen
 from playground.frames import Frame
 from playground.pretrain import SCREEN, SLOTS, Scenes
-
-EPSILONS = (0.02, 0.1, 0.3)  # of the zoo's agents
-HOLD_STEPS = (2, 6, 20)  # agent steps that a random player holds an action, on average
-EPISODE_STEPS = 1500  # agent steps, 100 s of play: a stuck game is begun anew
 
 
 def play(
@@ -37,21 +33,13 @@ def play(
     """
     random = np.random.default_rng([seed, 0xA7A21])
     screen = Screen(game, "machado", episode_seed(seed, 0, 0))
+    player = None if agent is None else greedy(agent)
     while True:
         obs = screen.reset()
-        hold = random.choice(HOLD_STEPS)
-        likes = 0.7 * random.dirichlet(np.full(screen.num_actions, 0.5)) + 0.3 / screen.num_actions
-        action, left = 0, 0
+        episode = Episode(random, screen.num_actions, player, epsilon)
         wait = int(random.integers(4 * stride))  # episodes begin alike: not all with a frame
         for _ in range(EPISODE_STEPS):
-            if left == 0:
-                action, left = (
-                    int(random.choice(screen.num_actions, p=likes)),
-                    random.geometric(1 / hold),
-                )
-            left -= 1
-            if agent is not None and random.random() >= epsilon:
-                action, left = int(agent.q_values(obs)[0].argmax()), 0
+            action = episode.action(obs, screen.ram)
             obs, _, terminated, truncated, _ = screen.step(action)
             if terminated or truncated:
                 break
@@ -140,11 +128,8 @@ class ArcadeSource:
         for label, name in enumerate(self.games):
             game = resolve(name)
             is_known = game in ram_facts.GAMES
-            for number in range(known_players if is_known else 1):
-                agent = agents.get(game) if number % 2 else None
-                epsilon = EPSILONS[number // 2 % len(EPSILONS)]
-                own_seed = episode_seed(seed, label, number)
-                (known if is_known else others).append(play(game, own_seed, agent, epsilon))
+            for seat in seats(seed, label, known_players if is_known else 1, agents.get(game)):
+                (known if is_known else others).append(play(game, *seat))
         share = known_share if known and others else float(bool(known))
         self._shares = (share, 1 - share)
         self._players = (known, others)
@@ -167,9 +152,3 @@ class ArcadeSource:
                 pool[self._random.integers(len(pool))] = next(player)
             frames += [pool[self._random.integers(len(pool))] for _ in range(part)]
         return scenes(frames, self.games)
-
-
-def zoo_agents() -> dict[str, Agent]:
-    """The zoo's agents by game."""
-    found = [load(f"zoo:{name}") for name in zoo()]
-    return {agent.game: agent for agent in found if agent.game is not None}

@@ -86,6 +86,14 @@ def resolve(name: str) -> str:
     raise UserError(f"There is no Atari game {name!r}.{nearest(spelt, games())}")
 
 
+def resolve_all(names: Sequence[str]) -> list[str]:
+    """Short names of different games; UserError where there is none, or one stands twice."""
+    found = [resolve(name) for name in names if name.strip()]
+    if not found or len(set(found)) < len(found):
+        raise UserError("Name each game once: --data atari:pong,breakout.")
+    return found
+
+
 def _squash(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from agents.arcade import EPSILONS, play, zoo_agents
-from agents.atari import episode_seed, resolve
+from agents.arcade import play
+from agents.atari import resolve_all
+from agents.players import seats, zoo_agents
 from playground.data import Pictures, to_stderr
 from playground.errors import UserError
 from playground.run import atomic_path
@@ -43,9 +44,7 @@ def game_pictures(
     to what a television made of them. A game that shows fewer different screens gives fewer, and
     that is said. No held-out picture equals one of the others. UserError for an unknown game.
     """
-    games = [resolve(name.strip()) for name in names if name.strip()]
-    if not games or len(set(games)) < len(games):
-        raise UserError("Name each game once: --data atari:pong,breakout.")
+    games = resolve_all(names)
     if count < 1:
         raise UserError(f"--frames starts at 1, not {count}.")
     held_out = max(LEAST_HELD_OUT, round(count * HELD_OUT))
@@ -68,15 +67,7 @@ def _gather(
     labels: list[int] = []
     seen: set[int] = set()
     for label, game in enumerate(games):
-        players = [
-            play(
-                game,
-                episode_seed(seed, label, number),
-                agents.get(game) if number % 2 else None,
-                EPSILONS[number // 2 % len(EPSILONS)],
-            )
-            for number in range(PLAYERS)
-        ]
+        players = [play(game, *seat) for seat in seats(seed, label, PLAYERS, agents.get(game))]
         found: dict[int, np.ndarray] = {}  # by the pixels' checksum
         for start in range(0, count * TRIES, BATCH):
             screens = [next(players[(start + i) % PLAYERS]).pixels for i in range(BATCH)]

@@ -352,14 +352,11 @@ class Captioning(nn.Module):
     def attach(self, run: Run) -> None:
         """UserError when the run was begun with other pictures; a new run remembers these."""
         own = {"count": len(self.pairs), "words": self.vocabulary.fingerprint}
-        if "pictures" not in run.settings and ranks.rank() == 0:
-            self.keep(run.path)
-        if run.settings.setdefault("pictures", own) != own:
-            raise UserError(
-                f"{self.config.data} does not hold the captions that {run.path} was trained on: "
-                f"{len(self.pairs):,} pictures, {len(self.vocabulary):,} words."
-            )
-        run.update()
+        refusal = (
+            f"{self.config.data} does not hold the captions that {run.path} was trained on, but "
+            f"{len(self.pairs):,} pictures, {len(self.vocabulary):,} words."
+        )
+        run.belongs("pictures", own, refusal, self.keep)
 
     def state(self) -> dict[str, Any]:
         """All that is not a tensor of the module."""

@@ -25,7 +25,6 @@ time scales (TTUR) are --critic-rate. Measured beside one another in scripts/ben
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,7 +52,6 @@ PANEL = 36  # pictures of a panel
 WARN_SHARE = 0.5  # of the best coverage or recall: below, kinds of pictures are being forgotten
 STANDING_BATCHES = 16  # of 64 dreams, from which the batch norms' statistics are measured
 NOISE_SEED = 20  # of what the panels show, always
-FINGERPRINT = 256  # pictures whose checksum tells a set from another one
 
 
 @dataclass(frozen=True)
@@ -346,20 +344,11 @@ class DCGAN(nn.Module):
 
     def attach(self, run: Run) -> None:
         """UserError when the run was begun with other pictures; a new run remembers these."""
-        some = torch.linspace(0, len(self.pictures) - 1, FINGERPRINT).round().long()
-        own = {
-            "count": len(self.pictures),
-            "classes": list(self.pictures.classes),
-            "checksum": zlib.crc32(self.pictures.read(some).numpy().tobytes()),
-        }
-        if "pictures" not in run.settings and ranks.rank() == 0:
-            self.keep(run.path)
-        if run.settings.setdefault("pictures", own) != own:
-            raise UserError(
-                f"{self.config.data} does not hold the pictures that {run.path} was trained on, "
-                f"but {len(self.pictures):,} others of {listed(self.pictures.classes)}."
-            )
-        run.update()
+        refusal = (
+            f"{self.config.data} does not hold the pictures that {run.path} was trained on, but "
+            f"{len(self.pictures):,} others of {listed(self.pictures.classes)}."
+        )
+        run.belongs("pictures", self.pictures.fingerprint(), refusal, self.keep)
 
     def state(self) -> dict[str, Any]:
         """All that is not a tensor of the module."""

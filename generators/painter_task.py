@@ -41,7 +41,6 @@ from generators.style_losses import (
     content_loss,
     total_variation,
 )  # fmt: skip
-from playground import ranks
 from playground.backbone import to_unit
 from playground.config import setting
 from playground.data import Pictures, to_stderr
@@ -306,15 +305,12 @@ class PainterTask(nn.Module):
 
     def attach(self, run: Run) -> None:
         """UserError when the run was begun with other paintings; a new run remembers these."""
-        own = list(self.plan.styles)
-        if "styles" not in run.settings and ranks.rank() == 0:
-            self.keep(run.path)
-        if run.settings.setdefault("styles", own) != own:
-            raise UserError(
-                f"{self.config.styles} does not hold the paintings that {run.path} was begun "
-                f"with: {listed(run.settings['styles'])}."
-            )
-        run.update()
+        begun = run.settings.get("styles", ())
+        refusal = (
+            f"{self.config.styles} does not hold the paintings that {run.path} was begun with: "
+            f"{listed(begun)}."
+        )
+        run.belongs("styles", list(self.plan.styles), refusal, self.keep)
 
     def state(self) -> dict[str, Any]:
         """All that is not a tensor of the module."""

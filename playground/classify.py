@@ -13,7 +13,6 @@ with replacement.
 
 import json
 import math
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -342,13 +341,11 @@ class Classify(nn.Module):
 
     def attach(self, run: Run) -> None:
         """UserError when the run was begun with other pictures; a new run remembers these."""
-        own = self._fingerprint()
-        if run.settings.setdefault("pictures", own) != own:
-            raise UserError(
-                f"{self.config.data} does not hold the pictures that {run.path} was trained on: "
-                f"{len(self.pictures):,} of {listed(self.pictures.classes)}."
-            )
-        run.update()
+        refusal = (
+            f"{self.config.data} does not hold the pictures that {run.path} was trained on, but "
+            f"{len(self.pictures):,} others of {listed(self.pictures.classes)}."
+        )
+        run.belongs("pictures", self.pictures.fingerprint(), refusal)
 
     def state(self) -> dict[str, Any]:
         """All that is not a tensor of the module."""
@@ -367,12 +364,6 @@ class Classify(nn.Module):
         """Another order of the pictures, after a divergence."""
         self.order = self.seed + 7919 * number
         self._ahead.forget()
-
-    def _fingerprint(self) -> dict[str, Any]:
-        """What tells other training pictures from these, without reading them all."""
-        first = self.pictures.read(torch.arange(min(16, len(self.pictures))))
-        sums = [zlib.crc32(t.contiguous().numpy().tobytes()) for t in (self.pictures.labels, first)]
-        return {"count": len(self.pictures), "classes": list(self.pictures.classes), "crc32": sums}
 
     def close(self) -> None:
         """End the reading thread."""

@@ -16,7 +16,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -223,6 +223,23 @@ class Run:
         self.settings.update(settings)
         if self.writes:
             write_json(self.path / "config.json", self.settings)
+
+    def belongs(
+        self, key: str, own: Any, refusal: str, keep: Callable[[Path], None] | None = None
+    ) -> None:
+        """Tie the run to its data: a new run remembers them, one that goes on compares.
+
+        Args:
+            key: of the settings, where `own` stands.
+            own: what tells the data from others, as JSON has it.
+            refusal: the UserError's sentence where the run was begun with others.
+            keep: writes files of the data's own into a new run's folder.
+        """
+        if key not in self.settings and keep is not None and self.writes:
+            keep(self.path)
+        if self.settings.setdefault(key, own) != own:
+            raise UserError(refusal)
+        self.update()
 
     @property
     def writes(self) -> bool:

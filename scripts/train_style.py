@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from agents import frame_pairs
 from agents import pictures as kept_pictures
 from generators import painter_task
 from generators.painter_data import paintings
@@ -16,7 +17,6 @@ from playground.data import Pictures, to_stderr
 from playground.errors import UserError
 from playground.run import Run
 from playground.trainer import TrainerConfig
-from scripts import game_clips
 from scripts.training import PLAY, Door, quoted
 
 FRAMES = 500  # pairs of each game
@@ -83,7 +83,7 @@ def sources_of(
             if kept is not None:
                 played = kept_pictures.read(kept)
             else:
-                played = list(game_clips.pairs(rest.split(","), frames, seed, say))
+                played = list(frame_pairs.pairs(rest.split(","), frames, seed, say))
             learned.append(played[0])
             held_out.append(played[1])
         elif kind == "folder":

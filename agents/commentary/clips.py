@@ -15,13 +15,13 @@ import numpy as np
 
 from agents import ram as ram_facts
 from agents.agent import Agent
-from agents.arcade import EPISODE_STEPS, EPSILONS, HOLD_STEPS, zoo_agents
 from agents.atari import action_names, episode_seed
+from agents.commentary.chasers import chaser
 from agents.commentary.facts import moment, statements
 from agents.commentary.games import TABLES
-from agents.commentary.players import Player, chaser, zoo_player
 from agents.commentary.stirring import StirredScreen
 from agents.commentary.table import Moment, Truth
+from agents.players import EPISODE_STEPS, EPSILONS, Episode, Player, greedy, zoo_agents
 from playground.errors import UserError
 from playground.frames import Box
 
@@ -117,7 +117,7 @@ def examples(
 def _player(game: str, name: str, agent: Agent | None) -> Player | None:
     if name == "chaser":
         return chaser(game, action_names(game))
-    return zoo_player(agent) if name == "agent" and agent is not None else None
+    return greedy(agent) if name == "agent" and agent is not None else None
 
 
 def _play(
@@ -138,17 +138,10 @@ def _play(
     while True:
         obs = screen.reset()
         past.clear()
-        hold = rng.choice(HOLD_STEPS)
-        likes = 0.7 * rng.dirichlet(np.full(screen.num_actions, 0.5)) + 0.3 / screen.num_actions
-        action, left = 0, 0
+        episode = Episode(rng, screen.num_actions, player, epsilon)
         wait = int(rng.integers(2 * APART))
         for _ in range(EPISODE_STEPS):
-            if left == 0:
-                action = int(rng.choice(screen.num_actions, p=likes))
-                left = int(rng.geometric(1 / hold))
-            left -= 1
-            if player is not None and rng.random() >= epsilon:
-                action, left = player(obs, screen.ram), 0
+            action = episode.action(obs, screen.ram)
             obs, _, terminated, truncated, _ = screen.step(action)
             shots = list(zip(screen.frames_of_last_step, screen.rams_of_last_step, strict=True))
             stop = int(rng.integers(len(shots)))  # any of the four frames may be a clip's last

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from agents.agent import Agent
-from agents.atari import resolve
+from agents.atari import resolve_all
 from agents.commentary.clips import USUAL, Example, examples
 from agents.commentary.games import TABLES
 from agents.commentary.table import Statement, Truth
@@ -109,9 +109,7 @@ def gather(
     agents: see `clips.examples`; with agents of one's own all is played in this process. UserError
     for an unknown game, or one whose captions are not known.
     """
-    games = [resolve(name.strip()) for name in names if name.strip()]
-    if not games or len(set(games)) < len(games):
-        raise UserError("Name each game once: --data atari:pong,breakout.")
+    games = resolve_all(names)
     for game in games:
         if game not in TABLES:
             raise UserError(

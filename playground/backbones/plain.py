@@ -16,6 +16,7 @@ the classifier, so that any size goes in, and AlexNet has dropout before its lin
 start as He et al. 2015 have it. deepconv pools to 4x4, which does nothing at the book's 28x28.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
@@ -107,7 +108,7 @@ class DeepConv(Backbone):
         return self.classifier(last)
 
 
-class _Dense(ImageNetBackbone):
+class _Dense(ImageNetBackbone, ABC):
     """What AlexNet and VGG share: torchvision's keys, and a classifier of linear layers.
 
     `hidden` is the size of the two hidden ones: with 4096 most of a network's parameters are there,
@@ -127,11 +128,13 @@ class _Dense(ImageNetBackbone):
         he_initialise(self)
         self._finish()
 
+    @abstractmethod
     def _layers(self) -> Iterator[tuple[str, nn.Module]]:
-        raise NotImplementedError
+        """Named layers before the head."""
 
+    @abstractmethod
     def _linear(self, hidden: int) -> tuple[nn.Module, ...]:
-        raise NotImplementedError
+        """The head after pooling."""
 
     def _head(self, last: Tensor) -> Tensor:
         pooled = nn.functional.adaptive_avg_pool2d(last, self.GRID)

@@ -37,8 +37,9 @@ from torch.nn import functional as F
 
 from agents import ram as ram_facts
 from agents.agent import load
-from agents.arcade import EPSILONS, movers, play, zoo_agents
+from agents.arcade import movers, play
 from agents.atari import episode_seed
+from agents.players import seats, zoo_agents
 from playground import data
 from playground.backbone import Backbone, create, to_unit
 from playground.errors import UserError
@@ -142,13 +143,8 @@ def run(nets: list[Net], games: list[str], specs: list[str], scale: float) -> di
 def collect(game: str, split: str, count: int, agents: dict[str, Any]) -> dict[str, Any]:
     """Pictures as both kinds of network see them, each with its own targets (N, coordinates)."""
     sources = [
-        play(
-            game,
-            episode_seed(SEEDS[split], number, 0),
-            agents.get(game) if number % 2 else None,
-            EPSILONS[number // 2 % len(EPSILONS)],
-        )
-        for number in range(PLAYERS)
+        play(game, episode_seed(SEEDS[split], number, 0), seat.agent, seat.epsilon)
+        for number, seat in enumerate(seats(0, 0, PLAYERS, agents.get(game)))
     ]
     frames = [next(sources[i % PLAYERS]) for i in range(count)]
     names = [f"{name}_{axis}" for name in movers(game) for axis in "xy"]

@@ -31,6 +31,7 @@ from torch import Tensor
 # So that this checkout's rooms are found.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from agents import frame_pairs
 from agents.atari import resolve
 from generators.painter import Painter, load
 from generators.painter_data import painting_of, paintings
@@ -41,7 +42,6 @@ from generators.style_losses import STATISTICS, StyleNetwork
 from playground.backbone import to_unit
 from playground.data import to_stderr
 from playground.errors import UserError
-from scripts import game_clips
 from scripts.benchmarks.measuring import Row, flags, report, run
 
 AIM_FLICKER, AIM_STYLE = 10.0, 1.05
@@ -83,7 +83,7 @@ def measure(args: argparse.Namespace) -> Iterator[Row]:
     unseen = [resolve(name) for name in args.unseen.split(",") if name]
     learned = [resolve(name) for name in args.games.split(",")]
     for game in [*unseen, *learned]:
-        pairs = game_clips.gather([game], args.pairs, SEED)
+        pairs = frame_pairs.gather([game], args.pairs, SEED)
         pixels = pairs.read(torch.arange(len(pairs)))
         with_loss, without = (judge(each, styles, pixels, targets) for each in (calm, plain))
         row = {

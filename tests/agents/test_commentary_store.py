@@ -9,7 +9,7 @@ import pytest
 from agents import ram as ram_facts
 from agents.atari import action_names
 from agents.commentary import GAMES, STRANGERS, USUAL, describe, examples, store
-from agents.commentary.players import CHASES, chaser
+from agents.commentary.chasers import CHASES, chaser
 from agents.commentary.stirring import STIRRINGS, StirredScreen
 from agents.screen import Screen
 from playground.errors import UserError

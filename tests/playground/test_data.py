@@ -22,6 +22,24 @@ def quiet(text):
     pass
 
 
+def test_a_fingerprint_tells_pictures_apart():
+    pixels = torch.randint(0, 256, (200, 3, 4, 4), dtype=torch.uint8)
+    labels = torch.arange(200) % 2
+    whole = Pictures(pixels, labels, ["a", "b"])
+    own = whole.fingerprint()
+    assert own == Pictures(pixels.clone(), labels, ["a", "b"]).fingerprint()
+    assert own["count"] == 200 and own["classes"] == ["a", "b"]
+    others = [
+        Pictures(255 - pixels, labels, ["a", "b"]),
+        Pictures(pixels, 1 - labels, ["a", "b"]),
+        Pictures(pixels, labels, ["a", "c"]),
+        whole.take(torch.arange(199)),
+        whole.take(torch.arange(199, -1, -1)),
+    ]
+    assert all(other.fingerprint() != own for other in others)
+    assert whole.take(torch.arange(1)).fingerprint()["count"] == 1
+
+
 # The grammar
 
 

@@ -117,3 +117,16 @@ def test_only_one_process_trains_a_run(tmp_path: Path) -> None:
     run.unlock()
     other.lock()
     other.unlock()
+
+
+def test_a_run_belongs_to_its_data(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "toy", "run", {})
+    kept: list[Path] = []
+    run.belongs("pictures", {"count": 3}, "other pictures", kept.append)
+    assert kept == [run.path]
+    again = Run.open(run.path)
+    again.belongs("pictures", {"count": 3}, "other pictures", kept.append)
+    assert kept == [run.path]  # a run that goes on has its files
+    with pytest.raises(UserError, match="other pictures"):
+        Run.open(run.path).belongs("pictures", {"count": 4}, "other pictures", kept.append)
+    assert Run.open(run.path).settings["pictures"] == {"count": 3} and kept == [run.path]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.arcade import zoo_agents
+from agents.players import zoo_agents
 from playground.backbone import create
 from scripts.benchmarks.arcade_probe import CAP, Net, Ridge, collect, grid, probe_game, r_squared
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from agents import frame_pairs
 from generators.painter import Painter
 from generators.painter_data import painting_of
 from generators.painter_losses import StyleTargets
@@ -14,7 +15,6 @@ from generators.style_losses import StyleNetwork
 from playground.backbone import create
 from playground.errors import UserError
 from playground.media import write_image
-from scripts import game_clips
 from scripts.benchmarks import painter_flicker, painter_speed
 
 PLAN = Plan(("blue", "red"), 4, 4, 1)
@@ -73,7 +73,7 @@ def test_flicker_and_style_are_judged_on_the_pairs(monkeypatch, capsys, tmp_path
         write_image(tmp_path / "art" / f"{name}.png", picture)
     one.save(tmp_path / "a.safetensors")
     painter(2).save(tmp_path / "b.safetensors")
-    monkeypatch.setattr(game_clips, "gather", lambda games, count, seed: Pairs())
+    monkeypatch.setattr(frame_pairs, "gather", lambda games, count, seed: Pairs())
     backbone = create("deepconv", width=0.25)
     monkeypatch.setattr(painter_flicker, "find_backbone", lambda *_: ("tiny", backbone))
     line = f"x --painter {tmp_path}/a.safetensors --without {tmp_path}/b.safetensors --styles "

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from agents import frame_pairs
 from generators import painter_task
 from generators.painter import load
 from playground.backbone import create
 from playground.media import write_image
 from playground.run import Run
-from scripts import game_clips, train_style
+from scripts import train_style
 from scripts.play import main
 
 SMALL = [
@@ -24,10 +25,10 @@ SMALL = [
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(game_clips, "PLAYERS", 1)
-    monkeypatch.setattr(game_clips, "STRIDE", 1)
-    monkeypatch.setattr(game_clips, "HELD_OUT", 1)
-    monkeypatch.setattr(game_clips, "fitted", lambda pixels: pixels[::5, ::5].copy())
+    monkeypatch.setattr(frame_pairs, "PLAYERS", 1)
+    monkeypatch.setattr(frame_pairs, "STRIDE", 1)
+    monkeypatch.setattr(frame_pairs, "HELD_OUT", 1)
+    monkeypatch.setattr(frame_pairs, "fitted", lambda pixels: pixels[::5, ::5].copy())
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
 
@@ -60,7 +61,7 @@ def test_photos_and_games_a_run_and_going_on(capsys, monkeypatch):
     run = Path("runs/style/a")
     assert load(run).styles == ("a0", "b0") and (run / train_style.KEPT).exists()
     assert len(list((run / "gallery").glob("panel-*.png"))) == 2
-    monkeypatch.setattr(game_clips, "pairs", None)  # must not be played again
+    monkeypatch.setattr(frame_pairs, "pairs", None)  # must not be played again
     assert main(["train", "style", "--resume", str(run), "--steps", "3"]) == 0
     assert "from 2 updates" in capsys.readouterr().out
     assert load(run / "last.safetensors").card["updates"] == 3

@@ -1,23 +1,19 @@
-"""Who plays the clips: the zoo's agents, players at random, and chasers, who read the memory.
+"""Chasers: players who read the memory and go for what their game rewards, by rules of a few lines.
 
-A player is a function from (observation (4, 84, 84) uint8, memory (128,) uint8) to an action's
-index. A chaser goes for what its game rewards by a rule of a few lines. No captioner is trained on
-one: they show what it makes of agents that it never saw.
+No captioner is trained on one: they show what it makes of players that it never saw.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from agents import ram as ram_facts
-from agents.agent import Agent
 from agents.commentary.games import TABLES
+from agents.players import Player
 from playground.frames import Box
-
-Player = Callable[[np.ndarray, np.ndarray], int]
 
 
 @dataclass(frozen=True)
@@ -49,11 +45,6 @@ CHASES = {
     "space_invaders": Chase(("invader",), "x"),
 }
 NEAR_PX = 3  # closer than this it stays on an axis
-
-
-def zoo_player(agent: Agent) -> Player:
-    """The agent's best action."""
-    return lambda obs, ram: int(agent.q_values(obs[None])[0].argmax())
 
 
 def chaser(game: str, names: Sequence[str]) -> Player:

@@ -1,7 +1,7 @@
 """Pairs of frames of games, a moment apart: what a painter learns from that nothing may flicker.
 
-Played as `agents.arcade` plays: half of a game's emulators by the zoo's agent, if it has one, the
-others by players that hold an action for a while.
+Half of a game's emulators are played by the zoo's agent, if it has one, the others at random (see
+`agents.players`).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from agents.agent import Agent
-from agents.arcade import EPSILONS, HOLD_STEPS, zoo_agents
-from agents.atari import episode_seed, resolve
+from agents.atari import episode_seed, resolve_all
+from agents.players import EPISODE_STEPS, Episode, greedy, seats, zoo_agents
 from agents.screen import Screen
 from playground.data import Pictures, to_stderr
 from playground.errors import UserError
@@ -21,7 +21,6 @@ from playground.pretrain import SCREEN
 
 PLAYERS = 4  # emulators of a game
 STRIDE = 12  # agent steps between two pairs of an emulator, on average
-EPISODE_STEPS = 1500  # agent steps, 100 s of play: a stuck game is begun anew
 HELD_OUT = 32  # pairs of each game, of emulators of their own
 HELD_OUT_SEED = 3_000_017
 MOST_CHANGED = 0.5  # of a pair's pixels: a flash of the whole screen shows nothing that stays
@@ -37,19 +36,14 @@ def clips(
     """
     random = np.random.default_rng([seed, 0xC11B5])
     screen = Screen(game, "machado", episode_seed(seed, 0, 0))
+    player = None if agent is None else greedy(agent)
     while True:
-        observation = screen.reset()
-        hold = random.choice(HOLD_STEPS)
-        action = left = 0
+        obs = screen.reset()
+        episode = Episode(random, screen.num_actions, player, epsilon)
         recent: list[np.ndarray] = []
         for _ in range(EPISODE_STEPS):
-            if left == 0:
-                action = int(random.integers(screen.num_actions))
-                left = int(random.geometric(1 / hold))
-            left -= 1
-            if agent is not None and random.random() >= epsilon:
-                action, left = int(agent.q_values(observation[None])[0].argmax()), 0
-            observation, _, terminated, truncated, _ = screen.step(action)
+            action = episode.action(obs, screen.ram)
+            obs, _, terminated, truncated, _ = screen.step(action)
             recent += screen.frames_of_last_step
             if len(recent) >= length:
                 yield recent[:length]
@@ -78,9 +72,7 @@ def pairs(
     Of 6 channels, (6, 210, 160) uint8: the earlier frame's colours, then the later one's; between
     them something changed, and more did not. UserError for an unknown game.
     """
-    games = [resolve(name.strip()) for name in names if name.strip()]
-    if not games or len(set(games)) < len(games):
-        raise UserError("Name each game once: --data atari:pong,breakout.")
+    games = resolve_all(names)
     if count < 1:
         raise UserError(f"--frames starts at 1, not {count}.")
     say(f"Playing {', '.join(games)} for {count:,} pairs of frames each ...")
@@ -96,15 +88,7 @@ def gather(
     found: list[np.ndarray] = []
     labels: list[int] = []
     for label, game in enumerate(games):
-        players = [
-            clips(
-                game,
-                episode_seed(seed, label, number),
-                agents.get(game) if number % 2 else None,
-                EPSILONS[number // 2 % len(EPSILONS)],
-            )
-            for number in range(PLAYERS)
-        ]
+        players = [clips(game, *seat) for seat in seats(seed, label, PLAYERS, agents.get(game))]
         kept = 0
         for attempt in range(count * TRIES):
             player = players[attempt % PLAYERS]

@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 import torch
 
+from agents import frame_pairs
 from playground.errors import UserError
-from scripts import game_clips
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(game_clips, "PLAYERS", 2)
-    monkeypatch.setattr(game_clips, "STRIDE", 2)
-    monkeypatch.setattr(game_clips, "HELD_OUT", 2)
+    monkeypatch.setattr(frame_pairs, "PLAYERS", 2)
+    monkeypatch.setattr(frame_pairs, "STRIDE", 2)
+    monkeypatch.setattr(frame_pairs, "HELD_OUT", 2)
 
 
 def test_clips_are_consecutive_frames_as_the_screen_shows_them():
-    clips = list(itertools.islice(game_clips.clips("breakout", 3), 6))
+    clips = list(itertools.islice(frame_pairs.clips("breakout", 3), 6))
     assert all(len(clip) == 4 and clip[0].shape == (210, 160, 3) for clip in clips)
-    again = next(game_clips.clips("breakout", 3))
+    again = next(frame_pairs.clips("breakout", 3))
     assert all(np.array_equal(a, b) for a, b in zip(again, clips[0], strict=True))
     apart = [(a != b).any(2).mean() for clip in clips for a, b in itertools.pairwise(clip)]
     assert max(apart) < 0.05  # a game's next frame is nearly the same
@@ -28,21 +28,21 @@ def test_clips_are_consecutive_frames_as_the_screen_shows_them():
 
 def test_pairs_differ_in_places_and_are_held_out_apart():
     said = []
-    learned, held_out = game_clips.pairs(["pong", " breakout"], 4, 1, said.append)
+    learned, held_out = frame_pairs.pairs(["pong", " breakout"], 4, 1, said.append)
     assert learned.classes == ("pong", "breakout") and len(learned) == 8 and len(held_out) == 4
     assert learned.channels == 6 and learned.size == (210, 160)
     assert learned.labels.tolist() == [0] * 4 + [1] * 4 and "pong, breakout" in said[0]
     pixels = learned.read(torch.arange(8))
     same = (pixels[:, :3] == pixels[:, 3:]).all(1).float().mean((1, 2))
     assert float(same.min()) > 0.8 and float(same.max()) < 1
-    more, _ = game_clips.pairs(["pong"], 4, 1, said.append)
+    more, _ = frame_pairs.pairs(["pong"], 4, 1, said.append)
     assert torch.equal(more.read(torch.arange(4)), pixels[:4])
 
 
 def test_screens_of_other_heights_are_fitted():
     tall = np.full((250, 160, 3), 7, np.uint8)
-    assert game_clips.fitted(tall).shape == (210, 160, 3)
-    low = game_clips.fitted(tall[:200])
+    assert frame_pairs.fitted(tall).shape == (210, 160, 3)
+    low = frame_pairs.fitted(tall[:200])
     assert low[:200].min() == 7 and low[200:].max() == 0
 
 
@@ -56,4 +56,4 @@ def test_screens_of_other_heights_are_fitted():
 )
 def test_what_cannot_be_played(names, count, sentence):
     with pytest.raises(UserError, match=sentence):
-        game_clips.pairs(names, count, 0, lambda text: None)
+        frame_pairs.pairs(names, count, 0, lambda text: None)
