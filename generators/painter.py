@@ -22,7 +22,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from generators.painter_net import PainterNet, Plan, fixed_grain
+from generators.painter_net import Held, PainterNet, Plan, fixed_grain
 from playground import device, exports
 from playground.backbone import to_unit
 from playground.errors import UserError, listed, nearest
@@ -37,6 +37,10 @@ SHIPPED = "painter"  # its name there
 LEAST_PX = 16  # of a picture's sides
 BYTES_A_PIXEL = 420  # at most, of a picture while it is painted; measured
 GPU_BATCH = 16  # pictures together; on a CPU one is as fast as several
+HELD_SHARE = 0.02  # of a film's new frame in the statistics that are held, which are renewed
+HELD_EVERY = 8  # every so many frames: it costs a pass over all maps
+CUT = 40.0  # of 255: frames that differ more on average are of different scenes;
+CUT_EVERY = 4  # every so many rows and columns are looked at
 MEMORY_SHARE = 0.8  # of what is free
 
 Style = str | Mapping[str, float] | Sequence[str] | None
@@ -110,23 +114,23 @@ class Painter:
             return torch.cat(found)
         return [painting for paintings in found for painting in paintings]
 
-    def paint(self, pixels: np.ndarray, mixture: Tensor) -> np.ndarray:
+    def paint(self, pixels: np.ndarray, mixture: Tensor, held: Held | None = None) -> np.ndarray:
         """Pictures (H, W, 3) or (N, H, W, 3) uint8 -> the same, painted together.
 
-        `mixture` is what `mixture()` makes of styles.
+        `mixture` is what `mixture()` makes of styles; `held` as in `painted`.
         """
         if not pixels.flags.writeable or min(pixels.strides) < 0:  # torch cannot share these
             pixels = pixels.copy()
         several = torch.from_numpy(pixels if pixels.ndim == 4 else pixels[None])
         pictures = to_unit(several.to(self.device).permute(0, 3, 1, 2))
-        painted = self.painted(pictures, mixture).permute(0, 2, 3, 1)
+        painted = self.painted(pictures, mixture, held).permute(0, 2, 3, 1)
         found = painted.mul(255).round_().to(torch.uint8).cpu().contiguous().numpy()
         return found if pixels.ndim == 4 else found[0]
 
     def filter(self, style: Style = None) -> Filter:
-        """A filter of frames that paints them."""
-        mixture = self.mixture(style)
-        return lambda frame: replace(frame, pixels=self.paint(frame.pixels, mixture))
+        """A filter of the frames of a game or a film, in their order, that paints them."""
+        film = Film(self, self.mixture(style))
+        return lambda frame: replace(frame, pixels=film.paint(frame.pixels))
 
     def mixture(self, style: Style) -> Tensor:
         """(1, styles): the share of each style. UserError for unknown names and bad weights."""
@@ -167,10 +171,11 @@ class Painter:
         return torch.cat([self.painted(some.to(self.device), mixture).cpu() for some in parts])
 
     @torch.no_grad()
-    def painted(self, pictures: Tensor, mixture: Tensor) -> Tensor:
+    def painted(self, pictures: Tensor, mixture: Tensor, held: Held | None = None) -> Tensor:
         """Float (N, 3, H, W) in [0, 1] -> the same, painted together, all on its device.
 
-        UserError where they are too small to be painted, or too large for the memory.
+        With held statistics they are the next frames of a film. UserError where they are too small
+        to be painted, or too large for the memory.
         """
         count, _, height, width = pictures.shape
         if min(height, width) < LEAST_PX:
@@ -180,7 +185,8 @@ class Painter:
             )
         self._check_memory(count, height, width)
         inside = pictures.contiguous(memory_format=torch.channels_last)
-        return self.network(inside, mixture.expand(count, -1), self._canvas(height, width))
+        rows = mixture if held is not None else mixture.expand(count, -1)
+        return self.network(inside, rows, self._canvas(height, width), held)
 
     def _grain(self, height: int, width: int) -> Tensor:
         grain = fixed_grain(height, width).to(self.device)
@@ -197,6 +203,44 @@ class Painter:
                 f"A painting of {width}x{height} pixels takes {needed / 1e9:.1f} GB, and "
                 f"{free / 1e9:.1f} GB are free: try --size {longer}."
             )
+
+
+class Film:
+    """Paints a film's frames in their order, so that what stays the same in them stays painted so.
+
+    Statistics are held from frame to frame (see `painter_net.Held`), and begin anew at a cut.
+
+    Args:
+        painter: who paints.
+        mixture: of its styles, as `Painter.mixture` gives it.
+    """
+
+    def __init__(self, painter: Painter, mixture: Tensor) -> None:
+        self.painter, self.mixture = painter, mixture
+        self._held = Held()
+        self._since = 0  # frames whose own statistics have not entered
+        self._last: np.ndarray | None = None
+
+    def paint(self, pixels: np.ndarray) -> np.ndarray:
+        """The next frame (H, W, 3) uint8, or some (N, H, W, 3) -> the same, painted."""
+        some = pixels if pixels.ndim == 4 else pixels[None]
+        if self._cut(some[0]):
+            self._held = Held()
+        self._since += len(some)
+        due = self._since >= HELD_EVERY
+        self._held.share = 1 - (1 - HELD_SHARE) ** self._since if due else 0.0
+        self._since = 0 if due else self._since
+        self._last = some[-1]
+        return self.painter.paint(pixels, self.mixture, self._held)
+
+    def _cut(self, pixels: np.ndarray) -> bool:
+        """Whether this is another scene than the frame before, or another size."""
+        last = self._last
+        if last is None or last.shape != pixels.shape:
+            return True
+        few = slice(None, None, CUT_EVERY)
+        apart = pixels[few, few].astype(np.int16) - last[few, few]
+        return bool(np.abs(apart).mean() > CUT)
 
 
 def copied(plan: Plan, network: nn.Module) -> PainterNet:

@@ -14,6 +14,11 @@ real-time on a CPU; bilinear enlarging instead of nearest pixels, which show as 
 on a grained canvas. A network that sees nothing but the picture can put strokes on a flat
 background only by what lies far away, a ball for instance, and then they move when the ball does.
 Grain, noise that belongs to a place and never changes, is something that strokes can hold on to.
+
+And it holds its normalisations' statistics from frame to frame (`Held`). With those of each frame
+by itself, whatever moves changes the mean and the variance of the whole picture, and with them all
+of its colours: a painting flickers most where nothing happens. Nearly constant statistics end that
+by construction, and leave to the training what is near to what moves.
 """
 
 from __future__ import annotations
@@ -44,6 +49,31 @@ class Plan:
         return PainterNet(len(self.styles), self.width, self.narrow, self.blocks)
 
 
+class Held:
+    """Means and variances of a network's normalisations, held from one painting to the next.
+
+    The first painting is as without; later ones are made with what was held, into which their own
+    statistics enter with `share`, 0 to 1.
+    """
+
+    def __init__(self, share: float = 0.0) -> None:
+        self.share = share
+        self._known: dict[tuple[StyledNorm, int], tuple[Tensor, Tensor]] = {}
+
+    def normalised(
+        self, norm: StyledNorm, row: int, x: Tensor, gain: Tensor, shift: Tensor
+    ) -> Tensor:
+        """x (B, C, h, w), of which all pictures share the statistics number `row`."""
+        if (norm, row) not in self._known:
+            known = x.new_zeros(x.shape[1]), x.new_ones(x.shape[1])
+            self._known[norm, row] = known
+            return F.batch_norm(x, *known, gain, shift, True, 1.0, EPSILON)  # writes them
+        known = self._known[norm, row]
+        if self.share:
+            F.batch_norm(x, *known, None, None, True, self.share, EPSILON)
+        return F.batch_norm(x, *known, gain, shift, False, 0.0, EPSILON)
+
+
 class StyledNorm(nn.Module):
     """Instance normalisation whose gains and shifts are a mixture of the styles'."""
 
@@ -52,9 +82,16 @@ class StyledNorm(nn.Module):
         self.gains = nn.Parameter(torch.ones(styles, channels))
         self.shifts = nn.Parameter(torch.zeros(styles, channels))
 
-    def forward(self, x: Tensor, mixture: Tensor) -> Tensor:
-        """(B, C, h, w), (B, styles) -> (B, C, h, w)."""
+    def forward(self, x: Tensor, mixture: Tensor, held: Held | None = None) -> Tensor:
+        """(B, C, h, w), (B, styles) -> (B, C, h, w).
+
+        With held statistics a mixture of a single row, (1, styles), is for all pictures together,
+        which then share them.
+        """
         gains, shifts = mixture @ self.gains, mixture @ self.shifts
+        if held is not None:
+            each = enumerate(x.chunk(len(mixture)))
+            return torch.cat([held.normalised(self, i, x, gains[i], shifts[i]) for i, x in each])
         if x.device.type == "cpu":  # the same as below, in kernels that are several times faster
             each = enumerate(x.split(1))
             return torch.cat([
@@ -84,10 +121,10 @@ class Block(nn.Module):
         self.conv1, self.norm1 = convolution(width, width, 3), StyledNorm(width, styles)
         self.conv2, self.norm2 = convolution(width, width, 3), StyledNorm(width, styles)
 
-    def forward(self, x: Tensor, mixture: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mixture: Tensor, held: Held | None = None) -> Tensor:
         """(B, C, h, w), (B, styles) -> (B, C, h, w)."""
-        inner = F.relu(self.norm1(self.conv1(x), mixture))
-        return x + self.norm2(self.conv2(inner), mixture)
+        inner = F.relu(self.norm1(self.conv1(x), mixture, held))
+        return x + self.norm2(self.conv2(inner), mixture, held)
 
 
 class PainterNet(nn.Module):
@@ -104,23 +141,26 @@ class PainterNet(nn.Module):
         self.up_norm = StyledNorm(narrow, styles)
         self.out = nn.Conv2d(narrow, 3, 3, padding=1, padding_mode="reflect")
 
-    def forward(self, pictures: Tensor, mixture: Tensor, grain: Tensor) -> Tensor:
+    def forward(
+        self, pictures: Tensor, mixture: Tensor, grain: Tensor, held: Held | None = None
+    ) -> Tensor:
         """Float (B, 3, H, W) in [0, 1] -> the same, painted.
 
         Args:
             pictures: float (B, 3, H, W) in [0, 1].
             mixture: (B, styles), the share of each style; each row's sum is 1.
             grain: of the canvas, see `grain`: (B or 1, 4, ceil(H / 4), ceil(W / 4)).
+            held: statistics of the frames before; see `StyledNorm`.
         """
         height, width = pictures.shape[2:]
         whole = F.pad(pictures, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
-        fine = F.relu(self.stem_norm(self.stem(whole * 2 - 1), mixture))  # stride 2
+        fine = F.relu(self.stem_norm(self.stem(whole * 2 - 1), mixture, held))  # stride 2
         coarse = self.down(fine) + self.canvas(grain)  # stride 4
-        coarse = F.relu(self.down_norm(coarse, mixture))
+        coarse = F.relu(self.down_norm(coarse, mixture, held))
         for block in self.blocks:
-            coarse = block(coarse, mixture)
+            coarse = block(coarse, mixture, held)
         both = torch.cat([doubled(coarse), fine], 1)
-        fine = F.relu(self.up_norm(self.up(both), mixture))
+        fine = F.relu(self.up_norm(self.up(both), mixture, held))
         painted = torch.sigmoid(self.out(doubled(fine)))
         return painted[:, :, :height, :width]
 

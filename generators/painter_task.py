@@ -3,7 +3,8 @@
 Pairs of pictures come as `painter_data.Pairs`, paintings as files. One update paints the first
 pictures of a batch, each in a style drawn by chance, and compares the paintings with the pictures
 (content) and with the style's statistics, as `style_losses` measures them through a frozen
-backbone; and with paintings of the second pictures wherever the pictures are the same (flicker).
+backbone; and with paintings of the second pictures, made as a film's next frame is, wherever the
+pictures are the same (flicker).
 What is saved, shown and scored is the average of the network's weights, where the trainer keeps
 one.
 
@@ -32,7 +33,7 @@ from torch import Tensor, nn
 from generators.painter import TASK, Credit, Painter, copied, load
 from generators.painter_data import Pairs, followers, painting_of, pictures_first, split_clips
 from generators.painter_losses import StyleTargets, flicker, unchanged
-from generators.painter_net import Plan, StyledNorm, fixed_grain, grain, one_hot
+from generators.painter_net import Held, Plan, StyledNorm, fixed_grain, grain, one_hot
 from generators.style_easel import LEAST_PX, find_backbone
 from generators.style_losses import (
     POOLINGS,
@@ -77,7 +78,7 @@ class PainterConfig:
     pooling: str = setting("average", "of the backbone", choices=POOLINGS)
     statistics: str = setting("wasserstein", "what style is", choices=tuple(STATISTICS))
     content_weight: float = setting(0.35, "of the content, the style's being 1")
-    flicker_weight: float = setting(10.0, "of differences between paintings of the same")
+    flicker_weight: float = setting(1.0, "of differences between paintings of the same")
     variation_weight: float = setting(0.5, "of differences between neighbouring pixels")
     width: int = setting(48, "channels at stride 4")
     narrow: int = setting(16, "channels at stride 2")
@@ -210,9 +211,10 @@ class PainterTask(nn.Module):
             canvas = fixed_grain(height, width).to(first.device)
         else:
             canvas = grain(height, width, len(first), device=first.device)
-        painted = self.network(first, mixture, canvas)
+        held = Held()
+        painted = self.network(first, mixture, canvas, held)
         with torch.no_grad():
-            other = self.network(second, mixture, canvas)
+            other = self.network(second, mixture, canvas, held)
         targets = self.targets(first.device)
         maps = self._seen.features(painted)
         with torch.no_grad():

@@ -1,11 +1,10 @@
 """Contact sheets, and a page of runs: films, pictures, curves and settings in one HTML file.
 
-The page needs nothing but itself: pictures and films are inside (base64), curves are inline SVG,
-there is no script, and its content policy forbids the network. Large films alone are linked.
+Pictures and films are inside the page (see `page`), curves are inline SVG; large films alone are
+linked. A picture `NAME.png` of a run's gallery beside `NAME.before.png` is shown over it, with a
+border that can be moved.
 """
 
-import base64
-import html
 import json
 import math
 import os
@@ -21,7 +20,8 @@ import numpy as np
 from playground.charts import Points, bars, curves, short
 from playground.errors import UserError
 from playground.media import INK, PANEL, draw_text, text_width, to_pixels
-from playground.run import Run, atomic_path, read_json, writing
+from playground.page import checked, escaped, inside, slider, write_html
+from playground.run import Run, read_json, writing
 
 TYPES = {
     ".mp4": "video/mp4",
@@ -34,6 +34,7 @@ EMBED_BYTES = 25_000_000  # a larger film or picture is linked
 PAGE_BYTES = 100_000_000  # what all embedded files may take; from then on all are linked
 LETTERS_PX = 12
 PANELS = 8  # of those drawn at evaluations, shown
+BEFORE = ".before"  # in a picture's name: what the picture without it was made of
 CAPTIONS = "captions.json"  # in a run's gallery: file name -> what it shows
 
 
@@ -95,46 +96,20 @@ def write_page(
     from a run's `videos/`, pictures from its `gallery/`. `commands` are shown at the top, to copy.
     UserError when a run is none, or the page cannot be written.
     """
-    out = _checked(out)
+    out = checked(out)
     opened = [Run.open(path) for path in runs]
     room = [PAGE_BYTES]
     sections = "\n".join(_section(run, i, out, room) for i, run in enumerate(opened))
-    links = [f'<a href="#run-{i}">{_text(run.name)}</a>' for i, run in enumerate(opened)]
+    links = [f'<a href="#run-{i}">{escaped(run.name)}</a>' for i, run in enumerate(opened)]
     contents = f'<nav aria-label="Runs">{" ".join(links)}</nav>' if len(links) > 1 else ""
     write_html(out, title, sections, contents, commands)
-
-
-def write_html(
-    out: Path | str,
-    title: str,
-    sections: str,
-    contents: str = "",
-    commands: Sequence[str] = (),
-) -> None:
-    """Write HTML sections as a page in the gallery's style to `out` (.html), aside and renamed.
-
-    `contents` is HTML too, above the sections. UserError when the page cannot be written.
-    """
-    out = _checked(out)
-    shell = f"<pre><code>{_text(chr(10).join(commands))}</code></pre>" if commands else ""
-    page = PAGE.format(
-        title=_text(title), style=STYLE, contents=contents, commands=shell, sections=sections
-    )
-    with atomic_path(out) as aside:
-        aside.write_text(page, encoding="utf-8")
-
-
-def _checked(out: Path | str) -> Path:
-    if Path(out).suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"The page is written as .html, not {Path(out).name!r}.")
-    return Path(out)
 
 
 def _section(run: Run, number: int, out: Path, room: list[int]) -> str:
     """One run: heading, curves, films, pictures, settings."""
     settings = run.settings
     about = [settings.get("task"), settings.get("created"), settings.get("device")]
-    facts = " · ".join(_text(fact) for fact in about if fact)
+    facts = " · ".join(escaped(fact) for fact in about if fact)
     series = _series(run.metrics())
     films = _media(run, _files(run, "videos", out), out, room)
     found = _files(run, "gallery", out)
@@ -142,7 +117,7 @@ def _section(run: Run, number: int, out: Path, room: list[int]) -> str:
     pictures = _media(run, [file for file in found if file not in panels], out, room)
     learning = _media(run, _spread(panels, PANELS), out, room)
     parts = [
-        f'<section aria-labelledby="run-{number}"><h2 id="run-{number}">{_text(run.name)}</h2>',
+        f'<section aria-labelledby="run-{number}"><h2 id="run-{number}">{escaped(run.name)}</h2>',
         f"<p>{facts}</p>",
         _grid("Films", films),
         _grid("Curves", _curves(series, settings)),
@@ -206,7 +181,7 @@ def _bar_charts(run: Run) -> tuple[str, str]:
             drawn += bars(**found)
         elif found is None:
             unreadable.append(file.name)
-    line = f"<p>Not readable, and left out: {_text(', '.join(unreadable))}.</p>"
+    line = f"<p>Not readable, and left out: {escaped(', '.join(unreadable))}.</p>"
     return _grid("Shares", drawn), line if unreadable else ""
 
 
@@ -243,7 +218,8 @@ def _files(run: Run, folder: str, out: Path) -> list[Path]:
             if file.suffix.lower() in TYPES and file.is_file()
         ]
     # A leading dot: it is being written.
-    return sorted((file for file in found if not file.name.startswith(".")), key=_natural)
+    shown = (file for file in found if not file.name.startswith("."))
+    return sorted((file for file in shown if not file.stem.endswith(BEFORE)), key=_natural)
 
 
 def _spread(files: list[Path], count: int) -> list[Path]:
@@ -259,24 +235,36 @@ def _media(run: Run, files: list[Path], out: Path, room: list[int]) -> str:
     captions = _captions(run.path / "gallery" / CAPTIONS)
     with writing(out):
         for file in files:
-            size, name = file.stat().st_size, _text(file.name)
+            size, name = file.stat().st_size, escaped(file.name)
+            if _before(file).is_file():
+                size += _before(file).stat().st_size
             caption = f"{name} ({math.ceil(size / 1e3):,} kB)"
             if file.name in captions:
-                caption = f"<b>{name}</b> {_text(captions[file.name])}"
+                caption = f"<b>{name}</b> {escaped(captions[file.name])}"
             if size > min(EMBED_BYTES, room[0]):
-                item = f'<p><a href="{_text(_link(file, out))}">{name}</a></p>'
+                item = f'<p><a href="{escaped(_link(file, out))}">{name}</a></p>'
                 caption = f"{math.ceil(size / 1e6)} MB, in a file of its own"
             else:
                 room[0] -= size
-                kind = TYPES[file.suffix.lower()]
-                source = f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"
-                if kind.startswith("video"):
-                    attributes = 'controls loop muted playsinline preload="auto"'
-                    item = f'<video {attributes} aria-label="film {name}" src="{source}"></video>'
-                else:
-                    item = f'<img alt="{name} of {_text(run.name)}" src="{source}">'
+                item = _item(file, name, run)
             found.append(f"<figure>{item}<figcaption>{caption}</figcaption></figure>")
     return "".join(found)
+
+
+def _item(file: Path, name: str, run: Run) -> str:
+    """A film or a picture; over what it was made of, where that is there."""
+    kind, data = TYPES[file.suffix.lower()], file.read_bytes()
+    if kind.startswith("video"):
+        attributes = 'controls loop muted playsinline preload="auto"'
+        return f'<video {attributes} aria-label="film {name}" src="{inside(data, kind)}"></video>'
+    before = _before(file)
+    if before.is_file():
+        return slider(before.read_bytes(), data, f"{file.name} of {run.name}", kind)
+    return f'<img alt="{name} of {escaped(run.name)}" src="{inside(data, kind)}">'
+
+
+def _before(file: Path) -> Path:
+    return file.with_name(f"{file.stem}{BEFORE}{file.suffix}")
 
 
 def _captions(file: Path) -> dict[str, str]:
@@ -302,7 +290,7 @@ def _figures(series: dict[str, Points]) -> str:
     for key, points in series.items():
         values = [value for _, value in points]
         cells = (len(values), values[0], min(values), max(values), values[-1])
-        rows += f'<tr><th scope="row">{_text(key)}</th>'
+        rows += f'<tr><th scope="row">{escaped(key)}</th>'
         rows += "".join(f"<td>{short(cell)}</td>" for cell in cells) + "</tr>"
     heads = "".join(
         f'<th scope="col">{head}</th>' for head in ("", "logged", "first", "min", "max", "last")
@@ -312,7 +300,7 @@ def _figures(series: dict[str, Points]) -> str:
 
 def _settings(settings: dict[str, Any]) -> str:
     rows = "".join(
-        f'<tr><th scope="row">{_text(key)}</th><td>{_text(value)}</td></tr>'
+        f'<tr><th scope="row">{escaped(key)}</th><td>{escaped(value)}</td></tr>'
         for key, value in _flat(settings)
     )
     return _details("Settings", rows)
@@ -330,92 +318,3 @@ def _flat(value: Any, key: str = "") -> list[tuple[str, str]]:
         items = ((f"{key}.{name}" if key else str(name), value[name]) for name in value)
         return [row for name, item in items for row in _flat(item, name)]
     return [(key, value if isinstance(value, str) else json.dumps(value))]
-
-
-def _text(value: Any) -> str:
-    """Safe as text and inside quotes."""
-    return html.escape(str(value), quote=True)
-
-
-STYLE = """
-:root{color-scheme:light dark;--page:#fbfaf8;--card:#fff;--ink:#1d1f24;--soft:#5c626e;
---rule:#dedbd5;--line:#b4560c;--other:#2f6690;--c2:#35762f;--c3:#8e4585;--c4:#7d6200;--c5:#b03052;
---c6:#2b747b;--c7:#5c626e}
-@media(prefers-color-scheme:dark){:root{--page:#141519;--card:#1d1f25;--ink:#e6e7ea;--soft:#a2a8b4;
---rule:#343842;--line:#f09a4a;--other:#7fb2d9;--c2:#86c67c;--c3:#d59acb;--c4:#d9bd4a;--c5:#f08aa6;
---c6:#7cc7cf;--c7:#a2a8b4}}
-*{box-sizing:border-box}
-body{margin:0 auto;max-width:1180px;padding:1.5rem 1rem 4rem;background:var(--page);
-color:var(--ink);font:16px/1.5 system-ui,sans-serif}
-h1{font-size:1.8rem;line-height:1.2;margin:.5rem 0 1rem}
-h2{font-size:1.35rem;margin:2.5rem 0 0;padding-top:1rem;border-top:1px solid var(--rule)}
-h3{font-size:1.05rem;margin:1.5rem 0 .5rem}
-h1,h2,td,th,figcaption{overflow-wrap:anywhere}
-p{color:var(--soft);margin:.25rem 0}
-nav a{margin-right:1rem}
-a{color:var(--line)}
-.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(340px,100%),1fr));gap:1rem;
-align-items:start}
-.pictures{display:flex;flex-wrap:wrap;gap:1rem;align-items:start}
-.pictures figcaption{width:0;min-width:100%}
-figure{margin:0;padding:.75rem;background:var(--card);border:1px solid var(--rule);
-border-radius:8px}
-figcaption{color:var(--soft);font-size:.9rem}
-figcaption b{color:var(--ink)}
-img,video{display:block;max-width:100%;height:auto;margin:0 auto .5rem}
-video{background:#000}
-svg{display:block;width:100%;height:auto;overflow:visible}
-svg text{fill:var(--soft);font:11px system-ui,sans-serif}
-.rule{stroke:var(--rule);stroke-width:1}
-.line{fill:none;stroke:var(--line);stroke-width:1.8;stroke-linejoin:round}
-.band{fill:var(--line);opacity:.2}
-.dot{fill:var(--line)}
-.second .line{stroke:var(--other)}
-.second .band,.second .dot{fill:var(--other)}
-.first{fill:var(--line)}
-.other{fill:var(--other)}
-.colour-0{color:var(--line)}
-.colour-1{color:var(--other)}
-.colour-2{color:var(--c2)}
-.colour-3{color:var(--c3)}
-.colour-4{color:var(--c4)}
-.colour-5{color:var(--c5)}
-.colour-6{color:var(--c6)}
-.colour-7{color:var(--c7)}
-[class^=colour] .line{stroke:currentColor}
-[class^=colour] .band,[class^=colour] .dot{fill:currentColor}
-[class^=colour].dashed .line{stroke-width:1.4;stroke-dasharray:5 3}
-[class^=colour].dashed .dot{opacity:.5}
-.level{stroke:currentColor;stroke-width:1.4;stroke-dasharray:1.5 4}
-figcaption .first{color:var(--line)}
-figcaption .other{color:var(--other)}
-pre{background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:.75rem;
-overflow-x:auto}
-details{margin-top:1rem}
-summary{cursor:pointer;font-weight:600}
-.wide{overflow-x:auto}
-table{border-collapse:collapse;font-size:.9rem;margin-top:.5rem}
-th,td{text-align:left;vertical-align:top;padding:.2rem .9rem .2rem 0;
-border-bottom:1px solid var(--rule)}
-th[scope=row]{font-weight:400;color:var(--soft)}
-td{font-variant-numeric:tabular-nums}
-"""
-
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<header><h1>{title}</h1>{contents}{commands}</header>
-<main>
-{sections}
-</main>
-</body>
-</html>
-"""

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from generators.painter import LEAST_PX, Painter
+from generators.painter import LEAST_PX, Film, Painter
 from generators.style import load
 from generators.style_easel import fitting, resized
+from generators.style_painting import brightness, recolored
 from playground import device
 from playground.errors import UserError
 from playground.frames import Filter, Frame
@@ -29,9 +30,11 @@ from playground.media import (
     to_pixels,
     write_image,
 )
+from scripts.painted_sheets import CELL_PX, sheet, strip, write_sliders
 
 OUT = Path("recordings")  # for what nobody named
 FILM_FORMATS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".gif")
+PAGES = (".html", ".htm")
 TOLD_SECONDS = 5.0  # between two lines on a film's progress
 
 
@@ -89,8 +92,13 @@ def run_fast(args: argparse.Namespace) -> None:
     if args.threads is not None:
         device.set_up("cpu", args.threads, False)
     painter = load(args.painter).to(device.find(args.device or "auto"))
-    mixture = painter.mixture(blend_of(painter, args.style))
     content = Path(args.content)
+    if args.sheet or args.strip:
+        _sheets(painter, content, args)
+        return
+    mixture = painter.mixture(blend_of(painter, args.style or ()))
+    if args.beside and content.suffix.lower() not in FILM_FORMATS:
+        raise UserError("--beside shows a film beside its original: name a film as --content.")
     if content.is_dir():
         _folder(painter, mixture, content, args)
     elif content.suffix.lower() in FILM_FORMATS:
@@ -101,7 +109,7 @@ def run_fast(args: argparse.Namespace) -> None:
 
 def _named(content: Path, args: argparse.Namespace, suffix: str) -> Path:
     """Where a painting goes that nobody named."""
-    style = "-".join(text.partition(":")[0] for text in args.style)
+    style = "-".join(text.partition(":")[0] for text in args.style or ("painted",))
     return OUT / f"{content.stem}-{style}{suffix}"
 
 
@@ -110,13 +118,49 @@ def _picture(
 ) -> None:
     check_suffix(out, args.bits)
     picture = to_batch(_sized(read_image(content), args)).to(painter.device)
-    write_image(out, to_pixels(painter.painted(picture, mixture)[0], args.bits))
+    painted = _colored(painter.painted(picture, mixture), picture, args)
+    write_image(out, to_pixels(painted[0], args.bits))
     print(out)
 
 
-def _sized(pixels: np.ndarray, args: argparse.Namespace) -> np.ndarray:
-    """(H, W, 3) uint8 with --size as its longer side, where that was given."""
-    size = getattr(args, "size", None)
+def _colored(painted: Tensor, pictures: Tensor, args: argparse.Namespace) -> Tensor:
+    """Paintings (N, 3, H, W), with --keep-colors in the colours of the pictures."""
+    if not getattr(args, "keep_colors", False):
+        return painted
+    return recolored(brightness(painted), pictures).clamp_(0, 1)
+
+
+def _sheets(painter: Painter, content: Path, args: argparse.Namespace) -> None:
+    """Contents by styles, and from style to style."""
+    styles = list(blend_of(painter, args.style or ()) or painter.styles)
+    if args.strip and len(styles) < 2:
+        raise UserError("--strip goes from style to style: name two or more, or none for all.")
+    as_page = args.sheet is not None and args.sheet.suffix.lower() in PAGES
+    for out in (None if as_page else args.sheet, args.strip):
+        if out:
+            check_suffix(out)
+    contents = []
+    for path in sorted(content.iterdir()) if content.is_dir() else [content]:
+        try:
+            contents.append((path.stem, _sized(read_image(path), args, CELL_PX)))
+        except UserError as error:
+            if not content.is_dir():
+                raise
+            print(f"Left out: {error}", file=sys.stderr)
+    if not contents:
+        raise UserError(f"There is no picture in {content} that can be painted.")
+    if as_page:
+        write_sliders(args.sheet, painter, contents, styles)
+    elif args.sheet:
+        write_image(args.sheet, sheet(painter, contents, styles))
+    if args.strip:
+        write_image(args.strip, strip(painter, contents, styles))
+    print(*filter(None, (args.sheet, args.strip)), sep="\n")
+
+
+def _sized(pixels: np.ndarray, args: argparse.Namespace, usual: int | None = None) -> np.ndarray:
+    """(H, W, 3) uint8 with --size as its longer side, or what is usual, where there is any."""
+    size = getattr(args, "size", None) or usual
     if size is None:
         return pixels
     if size < LEAST_PX:
@@ -153,13 +197,15 @@ def _film(painter: Painter, mixture: Tensor, content: Path, args: argparse.Names
     if out.resolve() == content.resolve():
         raise UserError(f"The painted film cannot replace {content}: name another --out.")
     frames, fps = read_video(content)
+    stage = Film(painter, mixture)
     sound = content if out.suffix.lower() == ".mp4" else None
     began = told = time.monotonic()
     with VideoWriter(out, fps, scale=1, sound=sound) as film:
         for some in _several(frames, painter.batch):
             pixels = np.stack([_sized(each, args) for each in some])
-            for painted in painter.paint(pixels, mixture):
-                film.write(Frame(painted))
+            for before, after in zip(pixels, stage.paint(pixels), strict=True):
+                shown = to_pixels(_colored(to_batch(after), to_batch(before), args)[0])
+                film.write(Frame(np.hstack([before, shown]) if args.beside else shown))
             if time.monotonic() - told >= TOLD_SECONDS:
                 told = time.monotonic()
                 rate = film.frames / (told - began)

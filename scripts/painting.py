@@ -42,6 +42,10 @@ def run_paint(args: argparse.Namespace) -> None:
         _only_slow(args)
         run_fast(args)
         return
+    if args.sheet or args.strip or args.beside:
+        raise UserError("--sheet, --strip and --beside belong to --fast.")
+    if not args.style:
+        raise UserError("Name the picture of a painting: --style PAINTING.")
     config = apply_arguments(style.PRESETS[args.preset], args)
     given = {name: getattr(args, name) for name in TRAINING if getattr(args, name) is not None}
     files, weights = zip(*map(weighted, args.style), strict=True)
@@ -72,7 +76,7 @@ def run_paint(args: argparse.Namespace) -> None:
 
 def _only_slow(args: argparse.Namespace) -> None:
     """UserError where a flag was given that only painting by optimisation knows."""
-    given = {name for name in vars(args) if name in to_json(style.BEST)} - {"size"}
+    given = {name for name in vars(args) if name in to_json(style.BEST)} - {"size", "keep_colors"}
     others = ("mask", "film", "preview", "runs", "precision", "window")
     given |= {name for name in others if getattr(args, name)}
     given |= {"preset"} if args.preset != "best" else set()
@@ -216,11 +220,19 @@ def add_paint(verb: argparse.ArgumentParser) -> None:
     add = verb.add_argument
     text = "the picture to paint; with --fast a folder or a film, too"
     add("--content", required=True, metavar="PHOTO", help=text)
-    text = "in whose style; several times for several, FILE:0.6 to weigh them; with --fast names"
-    add("--style", required=True, action="append", metavar="PAINTING", help=text)
+    text = (
+        "in whose style; several times for several, FILE:0.6 to weigh them; with --fast a name "
+        "(default: its first, of --sheet and --strip all)"
+    )
+    add("--style", action="append", metavar="PAINTING", help=text)
     add("--fast", action="store_true", help="by a trained painter, in one of its styles")
     text = "which painter, with --fast: a run of train style, or a file (default: what ships)"
     add("--painter", metavar="SOURCE", help=text)
+    text = "with --fast: the pictures in each style, .png, or .html with a border to be dragged"
+    add("--sheet", type=Path, metavar="FILE", help=text)
+    text = "with --fast: the pictures from style to style, .png or .jpg"
+    add("--strip", type=Path, metavar="FILE", help=text)
+    add("--beside", action="store_true", help="with --fast: a film shows the original, too")
     text = "where the style of the same place in the line shall be: a picture, white there"
     add("--mask", action="append", metavar="FILE", help=text)
     text = "settings to start from: best (default), gatys2015 (as in the paper)"

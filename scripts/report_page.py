@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.atari import FRAMES_PER_STEP
-from playground import gallery
+from playground import page
 from playground.charts import Level, Line, Points, plot
 
 UNIT = "agent steps"
@@ -42,7 +42,7 @@ def write(found: dict[str, Any], out: Path) -> None:
         *(f"<p>{_text(line)}.</p>" for line in _rules(found)),
     ]
     nav = f'<nav aria-label="Games">{contents}</nav>'
-    gallery.write_html(out, "Report", "\n".join(sections), nav)
+    page.write_html(out, "Report", "\n".join(sections), nav)
 
 
 # ---------------------------------------------------------------- figures as text

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import agents
-from agents.agent import FORMAT, Agent, QNetwork, read_weights
+from agents.agent import FORMAT, Agent, read_weights
+from agents.qnetwork import QNetwork
 from playground.errors import UserError
 
 Tensors = dict[str, torch.Tensor]
@@ -54,6 +55,8 @@ def network_of(**changes: Any) -> dict[str, str]:
         {},
         {"dueling": True, "layer_norm": True, "width": 0.25},
         {"backbone": "impala", "width": 1, "hidden": 8, "actions": 18},
+        {"distribution": "c51", "atoms": 11, "v_min": -1.0, "v_max": 4.0, "dueling": True},
+        {"trunk_norm": "layer", "width": 0.25},
     ],
 )
 def test_what_is_saved_comes_back(tmp_path: Path, settings: dict[str, Any]) -> None:
@@ -105,7 +108,7 @@ DAMAGES: dict[str, tuple[dict[str, str], str]] = {
     "deep card": (metadata_of(card="[" * 100_000), "not JSON"),
     "network no table": (metadata_of(network="[6]"), "no tables"),
     "card no table": (metadata_of(card="1"), "no tables"),
-    "newer setting": (network_of(noisy=True, atoms=51), r"not known here \(atoms, noisy\)"),
+    "newer setting": (network_of(noisy=True, tiles=51), r"not known here \(noisy, tiles\)"),
     "return": (network_of(**{"return": None}), r"not known here \(return\)"),
     "no actions": (metadata_of(network="{}"), "actions"),
     "actions": (network_of(actions="6"), "cannot have actions '6'"),
@@ -114,6 +117,9 @@ DAMAGES: dict[str, tuple[dict[str, str], str]] = {
     "dueling": (network_of(dueling="yes"), "cannot have dueling 'yes'"),
     "width": (network_of(width=-1), "cannot be built"),
     "infinite width": (network_of(width=float("inf")), "cannot be built"),
+    "one atom": (network_of(distribution="c51", atoms=1), "cannot be built .*2 atoms or more"),
+    "no range": (network_of(distribution="c51", v_min=10.0), "cannot be built .*up to v_max"),
+    "absurd atoms": (network_of(distribution="c51", atoms=10**12), "does not fit"),
     "unknown backbone": (network_of(backbone="natur"), "Did you mean 'nature'"),
     "other backbone": (network_of(backbone="impala", width=1), "does not fit"),
     "other width": (network_of(width=1), r"backbone.conv1.bias: \[4\], not \[32\]"),

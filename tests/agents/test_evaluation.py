@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agents.agent import Agent, QNetwork
+from agents.agent import Agent
 from agents.atari import protocol
 from agents.evaluation import evaluate, interval
+from agents.qnetwork import QNetwork
 from playground.errors import UserError
 
 

@@ -1,4 +1,4 @@
-"""Noisy layers and quantiles: their numbers by hand, and what a Q-network makes of them."""
+"""Noisy layers, quantiles, atoms: their numbers by hand, and what a Q-network makes of them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from agents.agent import Agent, QNetwork
-from agents.heads import FractionEmbedding, NoisyLinear, midpoints, settled
+from agents.agent import Agent
+from agents.heads import FractionEmbedding, NoisyLinear, atom_returns, midpoints, settled
+from agents.qnetwork import QNetwork
 from playground.errors import UserError
 
 
@@ -72,6 +73,12 @@ def test_midpoints() -> None:
     assert midpoints(4).tolist() == [0.125, 0.375, 0.625, 0.875]
 
 
+def test_atom_returns() -> None:
+    assert atom_returns(-1, 3, 5).tolist() == [-1, 0, 1, 2, 3]
+    default = atom_returns(-10, 10, 51)
+    assert default[0] == -10 and default[25].abs() < 1e-6 and default[-1] == 10
+
+
 def test_quantile_regression_has_its_own_outputs_and_q_is_their_mean() -> None:
     network = a_network(distribution="qr", quantiles=5, dueling=True)
     values, fractions = network.quantiles(pictures())
@@ -95,6 +102,30 @@ def test_implicit_quantiles_are_random_to_learn_from_and_fixed_to_act() -> None:
         embedded = network.embedding(fractions[:, k : k + 1])[:, 0]
         alone = network.head(torch.relu(network.hidden(features * embedded)))
         torch.testing.assert_close(one[:, :, k], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_a_c51_gives_atoms_probabilities_and_q_is_their_mean() -> None:
+    network = a_network(distribution="c51", atoms=7, v_min=-3.0, v_max=3.0, dueling=True)
+    logits, atoms = network.atoms(pictures())
+    assert logits.shape == (3, 4, 7) and atoms.tolist() == [-3, -2, -1, 0, 1, 2, 3]
+    odds = logits.exp()
+    expected = sum(atoms[k] * odds[:, :, k] for k in range(7)) / odds.sum(2)
+    torch.testing.assert_close(network(pictures()), expected)
+    assert network(pictures()).dtype == torch.float32
+    # Dueling in each atom's logit: the advantages' mean over actions is the value's.
+    x = torch.relu(network.hidden(network.backbone(pictures() / 255).flatten(1)))
+    torch.testing.assert_close(logits.mean(1), network.value(x), atol=1e-5, rtol=1e-4)
+    with torch.no_grad():  # all on the last atom
+        network.head.weight.zero_()
+        network.value.weight.zero_()
+        network.value.bias.copy_(torch.tensor([0.0] * 6 + [100.0]))
+    torch.testing.assert_close(network(pictures()), torch.full((3, 4), 3.0), atol=1e-3, rtol=0)
+
+
+def test_a_c51_is_its_own_among_the_files_settings() -> None:
+    assert a_network().settings.keys() == a_network(atoms=5).settings.keys()
+    assert "quantiles" not in a_network(distribution="c51").settings
+    assert a_network(distribution="c51").settings["v_min"] == -10.0
 
 
 def test_max_pool_makes_six_by_six() -> None:
@@ -128,8 +159,11 @@ def test_an_agents_answers_are_the_same_each_time_and_leave_no_trace() -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
-    [({"distribution": "c51"}, "none, qr, iqn"), ({"noise": -1.0}, "starts at 0"),
-     ({"trunk_norm": "spectral"}, "norm")],  # nature has none
+    [({"distribution": "fqf"}, "none, qr, iqn, c51"), ({"noise": -1.0}, "starts at 0"),
+     ({"trunk_norm": "spectral"}, "norm"),  # nature has none
+     ({"distribution": "c51", "atoms": 1}, "2 atoms or more"),
+     ({"distribution": "c51", "v_min": 10.0}, "from v_min up to v_max"),
+     ({"distribution": "c51", "v_max": math.inf}, "51 from -10.0 to inf")],
 )  # fmt: skip
 def test_what_no_network_has_is_refused(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):

@@ -162,6 +162,7 @@ def test_its_agents_file_plays_as_the_network(tmp_path: Path) -> None:
      ({"distribution": "iqn", "loss": "huber"}, "--distribution"),
      ({"priority": 0.5}, "--priority"),
      ({"n_step": 3}, "--n-step"), ({"replay_compression": True}, "--replay-compression"),
+     ({"replay_device": "device"}, "--replay-device"),
      ({"batch_size": 24}, "must divide .*, 32"), ({"trace": 1.5}, "--trace"),
      ({"rollout": 0}, "--rollout")],
 )  # fmt: skip

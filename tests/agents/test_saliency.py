@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import agents
-from agents.agent import Agent, QNetwork
+from agents.agent import Agent
+from agents.qnetwork import QNetwork
 from agents.saliency import (
     CURVE,
     GAIN,
@@ -56,7 +57,11 @@ def test_it_looks_where_the_network_does(measure: str) -> None:
 @pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize(
     "settings",
-    [{"dueling": True, "layer_norm": True}, {"distribution": "iqn", "quantiles": 4, "noise": 0.5}],
+    [
+        {"dueling": True, "layer_norm": True},
+        {"distribution": "iqn", "quantiles": 4, "noise": 0.5},
+        {"distribution": "c51", "dueling": True, "trunk_norm": "layer"},
+    ],
 )
 def test_it_works_for_every_kind_of_network_and_changes_nothing(
     measure: str, settings: dict[str, Any]

@@ -28,10 +28,11 @@ from torch import nn
 
 import agents
 from agents import sb3
-from agents.agent import Agent, QNetwork
+from agents.agent import Agent
 from agents.atari import VectorAtari, episode_seed, protocol
 from agents.dqn import SB3, TRAINERS, DQNConfig
 from agents.evaluation import EVALUATION_SEEDS, evaluate
+from agents.qnetwork import QNetwork
 from agents.sb3_env import OBSERVATION, AtariVecEnv, SB3Screen, VectorSB3, blank_model
 from agents.sb3_train import agent_of, build
 from agents.screen import watch
@@ -546,6 +547,7 @@ def test_sb3_defaults_are_the_preset() -> None:
         ({"munchausen": 0.9}, {}, "--munchausen"),
         ({"noise": 0.5}, {}, "--noise"),
         ({"replay_compression": True}, {}, "--replay-compression"),
+        ({"replay_device": "device"}, {}, "--replay-device device"),
         ({}, {"precision": "bf16"}, "--precision bf16"),
         ({"envs": 3}, {}, "--envs"),
         ({"replay_capacity": 10**12}, {"steps": 10**12}, "takes 56448000.0 GB"),

@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from agents.heads import atom_returns
 from agents.targets import (
     TEMPERATURE,
+    cross_entropy,
     distribution_target,
     lambda_returns,
     log_policy,
     munchausen_bonus,
     of_action,
+    projected,
     quantile_huber,
     soft_value,
 )
@@ -87,6 +90,88 @@ def test_distribution_target_shifts_and_shrinks_each_quantile() -> None:
         torch.tensor([1.0, 2.0]), torch.tensor([0.5, 0.0]), torch.tensor([[2.0, 4.0], [9.0, 9.0]])
     )
     assert found.tolist() == [[2.0, 3.0], [2.0, 2.0]]
+
+
+# Atoms
+
+
+def algorithm_1(
+    reward: float, discount: float, following: np.ndarray, low: float, high: float
+) -> np.ndarray:
+    """Bellemare et al. 2017, atom by atom, in double precision; where b is whole, that atom has
+    all.
+    """
+    last = len(following) - 1
+    spacing = (high - low) / last
+    m = np.zeros(last + 1)
+    for j, p in enumerate(following):
+        moved = min(max(reward + discount * (low + j * spacing), low), high)
+        b = round((moved - low) / spacing, 9)  # 3.0000000004 is on the atom
+        lower, upper = math.floor(b), math.ceil(b)
+        if lower == upper:
+            m[lower] += p
+        else:
+            m[lower] += p * (upper - b)
+            m[upper] += p * (b - lower)
+    return m
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "count"), [(-10.0, 10.0, 51), (-2.0, 2.0, 5), (0.0, 1.0, 2), (-1.0, 7.0, 21)]
+)
+def test_the_projection_is_algorithm_1(low: float, high: float, count: int) -> None:
+    rng, spacing = np.random.default_rng(0), (high - low) / (count - 1)
+    reward = np.concatenate([
+        rng.normal(0, 3, 40), spacing * rng.integers(-3, 4, 20), [high, low, 2 * high, 3 * low]
+    ])  # fmt: skip
+    discount = rng.choice([0.0, 0.5, 0.99**3, 1.0], len(reward))  # 1 and 0.5 land on atoms
+    following = rng.dirichlet(np.full(count, 0.3), len(reward))
+    found = projected(
+        torch.tensor(reward, dtype=torch.float32), torch.tensor(discount, dtype=torch.float32),
+        torch.tensor(following, dtype=torch.float32), atom_returns(low, high, count),
+    )  # fmt: skip
+    expected = [
+        algorithm_1(*row, low, high) for row in zip(reward, discount, following, strict=True)
+    ]
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
+
+
+def test_the_projection_by_hand() -> None:
+    atoms = atom_returns(-1, 1, 3)
+    following = torch.tensor([[0.25, 0.25, 0.5]]).expand(5, 3)
+    reward = torch.tensor([0.0, 1.0, 0.25, -5.0, 0.0])
+    discount = torch.tensor([1.0, 0.0, 0.0, 1.0, 0.5])
+    found = projected(reward, discount, following, atoms)
+    expected = [
+        [0.25, 0.25, 0.5],  # each onto itself
+        [0.0, 0.0, 1.0],  # terminal, on an atom
+        [0.0, 0.75, 0.25],  # terminal, a quarter of the way
+        [1.0, 0.0, 0.0],  # all below the least
+        [0.125, 0.125 + 0.25 + 0.25, 0.25],  # to -1/2, 0, 1/2
+    ]
+    torch.testing.assert_close(found, torch.tensor(expected))
+
+
+def test_the_projection_keeps_the_mean_where_nothing_is_clipped() -> None:
+    atoms = atom_returns(-10, 10, 51)
+    torch.manual_seed(0)
+    following = torch.randn(8, 51).softmax(1)
+    reward, discount = torch.linspace(-0.9, 0.9, 8), torch.full((8,), 0.9)
+    found = projected(reward, discount, following, atoms)
+    expected = reward + discount * (following * atoms).sum(1)
+    torch.testing.assert_close((found * atoms).sum(1), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_cross_entropy_by_hand() -> None:
+    logits = torch.tensor([[0.5, 0.25, 0.25], [0.5, 0.25, 0.25]]).log().requires_grad_(True)
+    target = torch.tensor([[0.5, 0.25, 0.25], [0.0, 1.0, 0.0]])
+    loss, divergence = cross_entropy(logits, target)
+    close(loss.detach(), 1.5 * math.log(2), 2 * math.log(2))
+    close(divergence, 0.0, 2 * math.log(2))  # a certain target has no entropy
+    assert not divergence.requires_grad
+    (slope,) = torch.autograd.grad(loss.sum(), logits)
+    torch.testing.assert_close(slope, torch.tensor([[0.0, 0.0, 0.0], [0.5, -0.75, 0.25]]))
 
 
 # Lambda-returns

@@ -22,6 +22,7 @@ SMALL_HEAD = {"hidden": 16}
 KINDS: list[Kind] = [
     ("nature", {}),
     ("nature", {"width": 0.5}),
+    ("nature", {"norm": "layer"}),
     ("impala", {}),
     ("impala", {"width": 2}),
     ("impala", {"norm": "layer"}),
@@ -47,7 +48,7 @@ KINDS: list[Kind] = [
 ]
 CLASSES = 5
 # One of each make: the others are longer, of the same modules.
-TRACED = [KINDS[i] for i in (0, 5, 7, 8, 11, 14, 17, 20, 21)]
+TRACED = [KINDS[i] for i in (2, 6, 8, 9, 12, 15, 18, 21, 22)]
 
 
 @functools.cache
@@ -288,6 +289,32 @@ def test_published_sizes() -> None:
     assert create("nature", 4, width=0.5).out_channels == 32
 
 
+def test_the_nature_trunk_is_normalised_before_each_relu() -> None:
+    torch.manual_seed(0)
+    net = create("nature", 4, norm="layer", width=0.5)
+    names = [f"{kind}{k}" for k in (1, 2, 3) for kind in ("conv", "norm", "relu")]
+    assert list(net.channels) == names and net.channels["norm2"] == 32
+    layers = net.features(torch.rand(2, 4, 84, 84))
+    for k in (1, 2, 3):
+        x = layers[f"conv{k}"]
+        expected = nn.functional.layer_norm(x, x.shape[1:])
+        torch.testing.assert_close(layers[f"norm{k}"], expected, rtol=1e-4, atol=1e-5)
+        assert torch.equal(layers[f"relu{k}"], layers[f"norm{k}"].relu())
+    groups = {name: len(parameters) for name, parameters in net.layer_groups()}
+    assert groups == {"conv1": 4, "conv2": 4, "conv3": 4}  # each norm learns with its convolution
+
+
+def test_without_a_norm_the_nature_trunk_is_what_it_was() -> None:
+    """The keys of the files that ship, and the same draws: no trace of the option."""
+    torch.manual_seed(0)
+    net = create("nature", 4)
+    torch.manual_seed(0)
+    plain = [nn.Conv2d(4, 32, 8, 4), nn.Conv2d(32, 64, 4, 2), nn.Conv2d(64, 64, 3)]
+    assert list(net.state_dict()) == [f"conv{k}.{x}" for k in (1, 2, 3) for x in ("weight", "bias")]
+    for k, convolution in enumerate(plain, start=1):
+        assert torch.equal(net.get_parameter(f"conv{k}.weight"), convolution.weight)
+
+
 def test_to_unit() -> None:
     x = torch.arange(256, dtype=torch.uint8).repeat(24).view(2, 3, 32, 32)
     y = to_unit(x)
@@ -341,7 +368,8 @@ def test_a_failed_load_changes_nothing(tmp_path: Path, wrong: torch.Tensor) -> N
     ("name", "options", "sentence"),
     [
         ("natur", {}, "No backbone 'natur'.*nature"),
-        ("nature", {"norm": "layer"}, "no option 'norm'"),
+        ("alexnet", {"norm": "layer"}, "no option 'norm'"),
+        ("nature", {"norm": "spectral"}, "none or 'layer' here, not 'spectral'"),
         ("nature", {"width": 0}, "above 0"),
         ("impala", {"width": 0.5}, "whole number"),
         ("impala", {"norm": "batch"}, "'batch'"),

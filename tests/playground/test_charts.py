@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from playground import gallery
+from playground import page
 from playground.charts import COLOURS, HEIGHT, LEFT, RIGHT, WIDTH, Level, Line, plot
 
 OURS = Line("ours", [(0, 0.0), (100, 10.0)], [(-5, 5), (8, 15)], colour=0)
@@ -33,7 +33,7 @@ def test_every_line_has_its_colour_in_the_legend_and_the_style():
     drawn = plot("t", lines, "x")
     for i in range(COLOURS):
         assert f'<b class="colour-{i}">line {i}</b>' in drawn
-        assert f".colour-{i}{{color:" in gallery.STYLE
+        assert f".colour-{i}{{color:" in page.STYLE
     assert f'<b class="colour-0">line {COLOURS}</b>' in drawn
     assert drawn.index('<g class="colour-1">') < drawn.rindex('<g class="colour-0">')  # in front
 
@@ -41,7 +41,7 @@ def test_every_line_has_its_colour_in_the_legend_and_the_style():
 def test_what_is_published_is_dashed():
     drawn = plot("t", [OURS, Line("theirs", [(50, 1)], colour=1, dashed=True)], "x")
     assert '<g class="colour-1 dashed">' in drawn and "- - theirs" in drawn
-    assert ".dashed .line" in gallery.STYLE
+    assert ".dashed .line" in page.STYLE
 
 
 def test_levels_near_are_drawn_and_far_ones_told():

@@ -18,8 +18,9 @@ from safetensors.numpy import save_file
 
 import agents
 from agents import dqn
-from agents.agent import Agent, QNetwork
+from agents.agent import Agent
 from agents.atari import action_names
+from agents.qnetwork import QNetwork
 from agents.screen import watch
 from playground.errors import UserError
 from playground.frames import Frame
