@@ -65,9 +65,12 @@ class Held:
     ) -> Tensor:
         """x (B, C, h, w), of which all pictures share the statistics number `row`."""
         if (norm, row) not in self._known:
-            known = x.new_zeros(x.shape[1]), x.new_ones(x.shape[1])
-            self._known[norm, row] = known
-            return F.batch_norm(x, *known, gain, shift, True, 1.0, EPSILON)  # writes them
+            mean, variance = x.new_zeros(x.shape[1]), x.new_ones(x.shape[1])
+            found = F.batch_norm(x, mean, variance, gain, shift, True, 1.0, EPSILON)  # writes both
+            count = x.numel() / x.shape[1]
+            # It divides by the count, but what it writes was divided by one less.
+            self._known[norm, row] = mean, variance * ((count - 1) / count)
+            return found
         known = self._known[norm, row]
         if self.share:
             F.batch_norm(x, *known, None, None, True, self.share, EPSILON)

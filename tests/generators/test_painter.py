@@ -13,10 +13,11 @@ from torch.nn import functional as F
 
 from generators import painter as painters
 from generators import style
-from generators.painter import KEY, Credit, Painter, load
+from generators.painter import KEY, Credit, Film, Painter, load
 from generators.painter_net import (
     GRAIN,
     STRIDE,
+    Held,
     Plan,
     StyledNorm,
     fixed_grain,
@@ -285,3 +286,54 @@ def test_broken_files_are_refused(painter, tmp_path):
         load(tmp_path / "text.safetensors")
     with pytest.raises(UserError, match="no file or run"):
         load(tmp_path / "none")
+
+
+# films
+
+
+def test_held_statistics_are_those_of_the_first_picture(painter):
+    mixture = painter.mixture("great_wave")
+    first, second = unit(pixels(32, 40)), unit(pixels(32, 40, 1) // 2)
+    held = Held()
+    assert torch.allclose(painter.painted(first, mixture, held), painter.painted(first, mixture))
+    alone = painter.painted(second, mixture)
+    assert float((painter.painted(second, mixture, held) - alone).abs().mean()) > 1e-3
+    held.share = 1.0  # its own enter wholly
+    assert torch.allclose(painter.painted(second, mixture, held), alone, atol=2e-3)
+
+
+def test_rows_hold_statistics_of_their_own(painter):
+    mixtures = torch.cat([painter.mixture(name) for name in PLAN.styles[:2]])
+    pictures = torch.cat([unit(pixels(32, 40, seed)) for seed in range(2)])
+    canvas = fixed_grain(32, 40)
+    with torch.no_grad():
+        together = painter.network(pictures, mixtures, canvas, Held())
+        for i in range(2):
+            one = painter.network(pictures[i : i + 1], mixtures[i : i + 1], canvas, Held())
+            assert torch.allclose(together[i], one[0], atol=1e-5)
+
+
+def test_what_stays_the_same_in_a_film_stays_painted_so(painter):
+    before = pixels(96, 120)
+    after = before.copy()
+    after[:8, :8] = 255 - after[:8, :8]
+    mixture = painter.mixture("great_wave")
+    film = Film(painter, mixture)
+    one, two = film.paint(before), film.paint(after)
+    far = np.s_[64:, 80:]  # the small network sees no 60 pixels
+    assert np.array_equal(one, painter.paint(before, mixture))
+    assert np.array_equal(one[far], two[far])
+    assert not np.array_equal(painter.paint(after, mixture)[far], one[far])
+    for _ in range(400):  # in time the statistics are those of what is shown now
+        two = film.paint(after)
+    assert np.abs(two.astype(int) - painter.paint(after, mixture)).max() <= 2
+
+
+def test_a_cut_and_another_size_begin_anew(painter):
+    mixture = painter.mixture("great_wave")
+    film = Film(painter, mixture)
+    film.paint(pixels(32, 40))
+    for other in (255 - pixels(32, 40), pixels(40, 32)):
+        assert np.array_equal(film.paint(other), painter.paint(other, mixture))
+    several = np.stack([pixels(40, 32), pixels(40, 32)])
+    assert film.paint(several).shape == several.shape

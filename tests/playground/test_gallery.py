@@ -276,3 +276,16 @@ def test_some_panels_show_how_it_learned(tmp_path):
     shown = [picture["alt"].split()[0] for picture in Page(tmp_path / "page.html").all("img")]
     assert len(shown) == 1 + gallery.PANELS and shown[0] == "wrong.png"
     assert (shown[1], shown[-1]) == ("panel-0000000000.png", "panel-0000002900.png")
+
+
+def test_a_picture_over_what_it_was_made_of(run, tmp_path):
+    black, white = (np.full((16, 16, 3), value, np.uint8) for value in (0, 255))
+    write_image(run.gallery / "sea.before.png", black)
+    write_image(run.gallery / "sea.png", white)
+    write_page([run.path], tmp_path / "page.html")
+    page = Page(tmp_path / "page.html")
+    (frame,) = [tag for tag in page.all("div") if tag.get("class") == "slider"]
+    assert frame["title"] == "drag the corner"
+    names = [img["alt"] for img in page.all("img")]
+    assert f"sea.png of {run.name}, before" in names and f"sea.png of {run.name}, after" in names
+    assert not any(name.startswith("sea.before") for name in names)

@@ -236,3 +236,71 @@ def test_without_a_painter_it_says_how_to_get_one(capsys, monkeypatch, tmp_path)
     assert paint("--content", "photo.png", "--style", "great_wave") == 2
     assert "No painter ships" in capsys.readouterr().err
     assert main(["zoo"]) == 0
+
+
+# sheets
+
+
+def test_a_sheet_a_strip_and_sliders(capsys):
+    write_image(Path("in/a.png"), picture())
+    write_image(Path("in/b.jpg"), picture(20, 24))
+    Path("in/notes.txt").write_text("no picture")
+    assert paint("--content", "in", "--sheet", "s.png", "--strip", "t.png", "--size", "40") == 0
+    told = capsys.readouterr()
+    assert told.out.split() == ["s.png", "t.png"] and "notes.txt is not a picture" in told.err
+    sheet, strip = read_image("s.png"), read_image("t.png")
+    assert sheet.shape[1] == 3 * (40 + 4) + 4 and strip.shape[1] == 5 * (40 + 4) + 4
+    painter = load()
+    shown = sheet[4 + 2 :, 4:]  # in the middle of the cell: the other picture is 5 px higher
+    content = shown[:28, :40]  # 45x31 pixels, fitted
+    assert np.array_equal(shown[:28, 88:128], painter.paint(content, painter.mixture("great_wave")))
+    half = strip[6:34, 92:132]
+    blend = painter.mixture({"starry_night": 0.5, "great_wave": 0.5})
+    assert np.array_equal(half, painter.paint(content, blend))
+    assert paint("--content", "photo.png", "--sheet", "s.html", "--style", "great_wave") == 0
+    page = Path("s.html").read_text()
+    assert page.count('class="slider"') == 1 and "The Great Wave, Hokusai, 1831" in page
+    assert page.count("data:image/png;base64,") == 2 and "starry_night" not in page
+
+
+def test_colours_are_kept():
+    words = "--content photo.png --style great_wave --keep-colors --out a.png"
+    assert paint(*words.split()) == 0
+    content, painted = picture() / 255, np.array(read_image("a.png")) / 255
+    inside = ((painted > 0.01) & (painted < 0.99)).all(-1)  # where nothing was cut off
+    hues = [each[..., 0] - each[..., 1] for each in (content, painted)]
+    assert inside.sum() > 50 and np.abs(hues[0] - hues[1])[inside].max() < 0.02
+
+
+def test_a_film_beside_its_original(capsys):
+    film("in.mp4")
+    words = "--content in.mp4 --style great_wave --out out.mp4 --beside"
+    assert paint(*words.split()) == 0
+    frames, _ = read_video("out.mp4")
+    frames = list(frames)
+    assert len(frames) == 5 and frames[0].shape == (32, 96, 3)
+    original = next(read_video("in.mp4")[0])
+    assert np.abs(frames[0][:, :48].astype(int) - original).mean() < 12
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--content photo.png --strip a.png --style great_wave", "name two or more"),
+        ("--content photo.png --sheet a.gif", "Pictures are written as .png or .jpg"),
+        ("--content photo.png --strip a.html", "Pictures are written as .png or .jpg"),
+        ("--content zoo --sheet a.png", "no picture in zoo"),
+        ("--content photo.png --beside", "name a film"),
+        ("--content absent.png --sheet a.png", "There is no picture absent.png"),
+    ],
+)
+def test_sheets_that_cannot_be_made(words, sentence, capsys):
+    assert paint(*words.split()) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_sheets_belong_to_a_painter(capsys):
+    assert main(["paint", "--content", "photo.png", "--style", "x.png", "--beside"]) == 2
+    assert "belong to --fast" in capsys.readouterr().err
+    assert main(["paint", "--content", "photo.png"]) == 2
+    assert "Name the picture of a painting" in capsys.readouterr().err

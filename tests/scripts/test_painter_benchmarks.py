@@ -52,7 +52,7 @@ def test_flicker_and_style_are_judged_on_the_pairs(monkeypatch, capsys, tmp_path
     network = StyleNetwork(create("deepconv", width=0.25), pixels=True)
     targets = StyleTargets(network, [torch.rand(1, 3, 24, 24) for _ in range(2)], "gram")
     one = painter(1)
-    flickers, style = painter_flicker.judge(one, ["blue", "red"], pixels, targets)
+    flickers, films, style = painter_flicker.judge(one, ["blue", "red"], pixels, targets)
     still = (first == moved).all(1)
     expected = []
     for name in PLAN.styles:
@@ -60,6 +60,7 @@ def test_flicker_and_style_are_judged_on_the_pairs(monkeypatch, capsys, tmp_path
         apart = (a - b).abs().mean(1)
         expected += [255 * float(apart[i][still[i]].mean()) for i in range(3)]
     assert flickers == pytest.approx(np.mean(expected), rel=1e-3) and style > 0
+    assert 0 < films < flickers  # what the moved pixels change far away is not in it
 
     class Pairs:
         def __len__(self):

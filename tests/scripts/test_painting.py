@@ -159,7 +159,7 @@ def test_bad_input_is_one_sentence_and_leaves_no_file(network, capsys):
         ([*good, "--iterations", "0"], "must be above 0"),
         ([*good, "--style", "art.png:-1"], "must be above 0"),
         ([*good, "--out", "text.png/a.png"], "Cannot write"),
-        (["--content", "photo.png"], "required: --style"),
+        (["--content", "photo.png"], "Name the picture of a painting"),
     ]
     for words, said in cases:
         assert paint(*words, network=network) == 2, words
