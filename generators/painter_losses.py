@@ -9,8 +9,13 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from generators.style_losses import STATISTICS, StyleNetwork, Sums, layer_weights, sums
+from generators.style_painting import brightness
+
+TONE_PX = 8
+TONE_FLOOR = 1e-6  # of a variance of brightness
 
 
 class StyleTargets:
@@ -48,3 +53,19 @@ def flicker(first: Tensor, second: Tensor, same: Tensor) -> Tensor:
     """
     apart = (first - second).float().abs().mean(1, keepdim=True)
     return (apart * same).sum() / same.sum().clamp_min(1)
+
+
+def tone(paintings: Tensor, pictures: Tensor) -> Tensor:
+    """How little light and shade of paintings follow those of the pictures (B, 3, H, W): 0 to 2.
+
+    1 less the correlation of their brightness over cells of TONE_PX pixels, so that a painting may
+    be as light and as strong in contrast as its style wants. 0 where a picture has no shades.
+    """
+    shades = []
+    for each in (paintings, pictures):
+        cells = F.avg_pool2d(brightness(each.float()), TONE_PX, ceil_mode=True).flatten(1)
+        shades.append(cells - cells.mean(1, keepdim=True))
+    mine, wanted = shades
+    lengths = (mine.square().sum(1) * wanted.square().sum(1) + TONE_FLOOR).sqrt()
+    apart = 1 - (mine * wanted).sum(1) / lengths
+    return (apart * (wanted.square().mean(1) > TONE_FLOOR)).mean()

@@ -13,7 +13,10 @@ network, many styles, and how one is added); for the flicker, the frame-differen
 Neural Style Transfer for Videos" and its successors (arXiv 2102.05822 measures that it does as well
 as one of optical flow).
 
-Departs from the papers: the network (see `painter_net`); statistics are those of the preset `best`
+Departs from the papers: the network (see `painter_net`); light and shade shall follow the picture's
+(tone), or the little that there is in a flat background gets dark halos, which bring a style's
+contrasts into the painting and dominate the normalisations; content is held at a shallow layer,
+too; statistics are those of the preset `best`
 of `style`, not Gram matrices (--statistics gram); the paintings of the second pictures are made
 without gradients, which costs half as much and, as the two are drawn in either order, halves the
 expected gradient and changes nothing else in it.
@@ -29,10 +32,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from generators.painter import TASK, Credit, Painter, copied, load
 from generators.painter_data import Pairs, followers, painting_of, pictures_first, split_clips
-from generators.painter_losses import StyleTargets, flicker, unchanged
+from generators.painter_losses import StyleTargets, flicker, tone, unchanged
 from generators.painter_net import Held, Plan, StyledNorm, fixed_grain, grain, one_hot
 from generators.style_easel import LEAST_PX, find_backbone
 from generators.style_losses import (
@@ -43,6 +47,7 @@ from generators.style_losses import (
     total_variation,
 )  # fmt: skip
 from playground.backbone import to_unit
+from playground.classify import rate_at
 from playground.config import setting
 from playground.data import Pictures, to_stderr
 from playground.errors import UserError, listed
@@ -55,6 +60,7 @@ __all__ = ["PRESETS", "TASK", "TRAINERS", "PainterConfig", "PainterTask"]
 
 SHOWN = 2  # pictures that the panels show, in all styles
 JUDGED = 8  # held-out pictures of each source that an evaluation looks at
+WARMUP = 50  # updates in which the learning rate rises
 CALIBRATED = 8  # pictures of each source from which the backbone's scales are measured
 
 
@@ -77,24 +83,32 @@ class PainterConfig:
     pixels: bool = setting(True, "patches of the picture are a layer for style, too")
     pooling: str = setting("average", "of the backbone", choices=POOLINGS)
     statistics: str = setting("wasserstein", "what style is", choices=tuple(STATISTICS))
-    content_weight: float = setting(0.35, "of the content, the style's being 1")
+    content_weight: float = setting(0.25, "of the content, the style's being 1")
     flicker_weight: float = setting(1.0, "of differences between paintings of the same")
+    tone_weight: float = setting(0.2, "of light and shade that are not the picture's")
     variation_weight: float = setting(0.5, "of differences between neighbouring pixels")
     width: int = setting(48, "channels at stride 4")
     narrow: int = setting(16, "channels at stride 2")
     blocks: int = setting(4, "residual blocks")
     batch_size: int = setting(4, "pairs of an update", "pairs")
-    learning_rate: float = setting(2e-3, "Adam's")
+    updates: int = setting(8000, "length of the training, where --steps does not say", "updates")
+    learning_rate: float = setting(3e-3, "Adam's, falling as a cosine")
 
     def check(self) -> None:
         """UserError for what no training can use."""
         for name in ("size", "style_size"):
             if getattr(self, name) < LEAST_PX:
                 raise UserError(f"--{name.replace('_', '-')} starts at {LEAST_PX} px.")
-        for name in ("width", "narrow", "batch_size", "learning_rate"):
+        for name in ("width", "narrow", "batch_size", "updates", "learning_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"--{name.replace('_', '-')} must be above 0.")
-        for name in ("content_weight", "flicker_weight", "variation_weight", "blocks"):
+        for name in (
+            "content_weight",
+            "flicker_weight",
+            "tone_weight",
+            "variation_weight",
+            "blocks",
+        ):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(f"--{name.replace('_', '-')} must not be negative.")
 
@@ -112,6 +126,7 @@ class PainterTask(nn.Module):
         paintings: of the styles, with their credits; see `painter_data.paintings`.
         sources: pictures or pairs to learn from, drawn from in turn; see `Pairs`.
         held_out: others of the same kinds, never learned from.
+        steps: how many updates there will be, if not the config's.
         seed: of the first weights' and the pictures' order.
         say: a sentence for the user.
     """
@@ -125,12 +140,13 @@ class PainterTask(nn.Module):
         paintings: Sequence[tuple[Credit, Path]],
         sources: Sequence[Pictures],
         held_out: Sequence[Pictures],
+        steps: int | None = None,
         seed: int = 0,
         say: Callable[[str], None] = to_stderr,
     ) -> None:
         super().__init__()
         config.check()
-        self.config, self.seed = config, seed
+        self.config, self.seed, self.horizon = config, seed, steps or config.updates
         self.name, backbone = find_backbone(config.backbone, config.weights, say)
         self._seen = StyleNetwork(
             backbone, config.style_layers, config.content_layers, config.pooling, config.pixels
@@ -151,6 +167,7 @@ class PainterTask(nn.Module):
         self._targets: StyleTargets | None = None  # made where it computes
         learned = [p for p in self.network.parameters() if p.requires_grad]
         self.optimizers = {"network": torch.optim.Adam(learned, config.learning_rate, fused=True)}
+        self.schedules = {"network": LambdaLR(self.optimizers["network"], self._rate)}
         self.progress = 0
         self.figures: dict[str, float] = {}  # of the newest evaluation
         self.keep: Callable[[Path], None] = lambda folder: None  # files of its own in the run
@@ -179,6 +196,9 @@ class PainterTask(nn.Module):
 
     # One update.
 
+    def _rate(self, update: int) -> float:
+        return rate_at(update, WARMUP, self.horizon, "cosine")
+
     def step(self, trainer: Trainer) -> dict[str, Any]:
         """One update on a batch of one source."""
         pixels = self.pairs.get(self.progress).to(trainer.device)
@@ -192,6 +212,7 @@ class PainterTask(nn.Module):
             return self._total(losses)
 
         seen["loss"] = trainer.minimize(loss, self.optimizers["network"])
+        self.schedules["network"].step()
         self.progress += 1
         return seen
 
@@ -199,7 +220,8 @@ class PainterTask(nn.Module):
         c = self.config
         return (
             losses["style"] + c.content_weight * losses["content"]
-            + c.flicker_weight * losses["flicker"] + c.variation_weight * losses["variation"]
+            + c.flicker_weight * losses["flicker"] + c.tone_weight * losses["tone"]
+            + c.variation_weight * losses["variation"]
         )  # fmt: skip
 
     def _losses(self, pixels: Tensor, styles: Tensor, seeded: bool) -> dict[str, Tensor]:
@@ -224,6 +246,7 @@ class PainterTask(nn.Module):
             "style": targets(maps, [int(style) - self.first for style in styles]),
             "content": torch.stack(content).mean(),
             "flicker": flicker(painted, other, same),
+            "tone": tone(painted, first),
             "variation": total_variation(painted),
         }
 
@@ -316,11 +339,11 @@ class PainterTask(nn.Module):
 
     def state(self) -> dict[str, Any]:
         """All that is not a tensor of the module."""
-        return {"order": self.pairs.order, "figures": self.figures}
+        return {"order": self.pairs.order, "figures": self.figures, "horizon": self.horizon}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore `state()`."""
-        self.figures = state["figures"]
+        self.figures, self.horizon = state["figures"], state["horizon"]
         self.pairs.reorder(state["order"])
 
     def reseed(self, number: int) -> None:

@@ -45,7 +45,7 @@ def _build(args: argparse.Namespace, config: PainterConfig, settings: TrainerCon
     learned, held_out, played = sources_of(
         config.data, config.size, args.frames, settings.seed, kept, say
     )
-    task = PainterTask(config, found, learned, held_out, settings.seed, say)
+    task = PainterTask(config, found, learned, held_out, settings.steps, settings.seed, say)
     if played:
         task.keep = lambda run: kept_pictures.save(run / KEPT, played)
     return task
@@ -108,7 +108,9 @@ def parts_of(spec: str) -> list[str]:
 
 
 def _limits(task: PainterTask, settings: TrainerConfig) -> TrainerConfig:
-    """Panels and figures of its course, unless told otherwise."""
+    """An end, panels and figures of its course, unless told otherwise."""
+    if settings.steps is None:
+        settings = replace(settings, steps=task.horizon)
     if settings.evaluate_every is None:
         settings = replace(settings, evaluate_every=EVALUATE_EVERY)
     return settings

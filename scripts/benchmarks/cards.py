@@ -2,12 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from playground.config import to_json
+from playground.errors import UserError
 from playground.run import Run
+from scripts.training import PLAY
 
+LARGEST_BYTES = 4_000_000  # of a model that ships
 PAUSE_SECONDS = 1800  # two log lines further apart belong to different sittings
+
+
+def content_of(run: Run, task: str, which: str) -> bytes:
+    """The file of a run's model, `best` or `last`; UserError for another task, or a large one."""
+    if run.task != task:
+        raise UserError(f"{run.path} is no run of train {task}.")
+    content = (run.path / f"{which}.safetensors").read_bytes()
+    if len(content) > LARGEST_BYTES:
+        raise UserError(
+            f"This model takes {len(content):,} bytes, more than the {LARGEST_BYTES:,} that the "
+            "zoo allows; train a smaller one."
+        )
+    return content
+
+
+def trained(
+    run: Run, updates: int, usual: Sequence[Any], curve: Sequence[str], extra: str = ""
+) -> dict[str, Any]:
+    """How a run's model came to be, as JSON.
+
+    Args:
+        run: of the training.
+        updates: after how many the model that ships was saved.
+        usual: the preset's settings and its trainer's, which need no flags.
+        curve: what each row of the learning curve has beside updates and minutes.
+        extra: flags of the command that are no settings.
+    """
+    config, settings = run.settings["config"], run.settings["trainer"]
+    known = {name: value for part in usual for name, value in to_json(part).items()}
+    words = [f"{PLAY} train {run.task} --preset {run.settings['preset']}", *filter(None, [extra])]
+    total, found = evaluations(run)
+    return {
+        "task": run.task,
+        "command": " ".join([*words, *flags(config | settings, known)]),
+        "commit": run.settings["commit"],
+        "settings": config,
+        "updates": updates,
+        "minutes": next(m for m, line in found if line["step"] == updates),
+        "minutes_total": total,
+        "hardware": f"{run.settings['precision']['device']}, {settings['threads']} thread(s)",
+        "precision": run.settings["precision"]["precision"],
+        "versions": run.settings["versions"],
+        "curve": [
+            [line["step"], minutes, *(line.get(f"evaluate/{name}") for name in curve)]
+            for minutes, line in found
+        ],
+    }
 
 
 def evaluations(run: Run) -> tuple[float, list[tuple[float, dict[str, Any]]]]:

@@ -9,11 +9,14 @@ filters, 100 latent numbers, batches of 64, Adam at 2e-4 and beta1 0.5, binary c
 critic's two backward passes, two worker processes, all in PyTorch's defaults. At 32 pixels the
 widest layer falls away in both of its networks, which makes it faster and better there.
 
-Each training has --minutes of its own, alone, ours and the example's in turn, for each seed. Then
-each draws --samples pictures, which are held against real ones that neither has seen, in the last
-features of the ImageNet MobileNetV2, which neither has used. Ours is the preset `modern` without
-classes; its weights are those it ends with (--best: those that its own evaluations chose). Other
-flags are settings of ours, as of `train dcgan`: `--norm spectral --seeds 1` measures an idea.
+Each training has --minutes of its own, alone, ours and the example's in turn, for each seed; by the
+clock, or with --cpu of its process's time on the processor, on one thread, which is fair on a
+machine that does other things meanwhile (the example's two workers, who only read, are not
+counted). Then each draws --samples pictures, which are held against real ones that neither has
+seen, in the last features of the ImageNet MobileNetV2, which neither has used. Ours is the preset
+`modern` without classes; its weights are those it ends with (--best: those that its own evaluations
+chose). Other flags are settings of ours, as of `train dcgan`: `--norm spectral --seeds 1` measures
+an idea.
 
 --speed trains ours at the example's architecture and settings (preset `example`) for some blocks of
 updates, in turn with the example, and compares pictures a second.
@@ -138,8 +141,9 @@ def train_example(pictures: Pictures, args: argparse.Namespace, seed: int) -> tu
     example = Example(args.size, pictures.channels)
     batches = example.batches(pictures)
     example.update(next(batches))  # the workers have started
-    began, seen = time.monotonic(), 0
-    while time.monotonic() - began < 60 * args.minutes:
+    clock = time.process_time if args.cpu else time.monotonic
+    began, seen = clock(), 0
+    while clock() - began < 60 * args.minutes:
         real = next(batches)
         example.update(real)
         seen += len(real)
@@ -154,10 +158,22 @@ def train_ours(
     preset = replace(dcgan.PRESETS[args.preset], data=args.data, size=args.size)
     config = apply_arguments(preset, args.settings)
     settings = TrainerConfig(
-        **dcgan.TRAINERS[args.preset], hours=args.minutes / 60, seed=seed,
-        evaluate_every=args.evaluate_every, checkpoint_minutes=None,
+        **dcgan.TRAINERS[args.preset], seed=seed, evaluate_every=args.evaluate_every,
+        checkpoint_minutes=None, threads=1 if args.cpu else None,
     )  # fmt: skip
-    task = dcgan.DCGAN(config, pictures, held_out, seed)
+    clock = time.process_time if args.cpu else time.monotonic
+    began: list[float] = []
+
+    class Timed(dcgan.DCGAN):
+        """Ends the training when its time is up; starting up is not counted."""
+
+        def step(self, trainer: Trainer) -> dict[str, Any]:
+            began[:] = began or [clock()]
+            if clock() - began[0] >= 60 * args.minutes:
+                trainer.stop()
+            return super().step(trainer)
+
+    task = Timed(config, pictures, held_out, seed)
     run = Run.create(folder, "dcgan", f"seed-{seed}", to_json(config), unit="updates")
     outcome = Trainer(settings, task, run).fit()
     task.close()
@@ -170,6 +186,8 @@ def one(args: argparse.Namespace) -> None:
     """One training in a process of its own; its features into a file."""
     who, seed = args.one.split(":")
     torch.set_flush_denormal(who == "ours")  # ours sets it, the example does not
+    if args.cpu:
+        torch.set_num_threads(1)
     pictures, held_out = pictures_of(args.data, args.size, args.frames, 0, say=lambda text: None)
     features = Features(create("mobilenet_v2", weights=args.weights), size=EXTRACTOR_PX)
     with tempfile.TemporaryDirectory() as folder:
@@ -253,6 +271,7 @@ def main() -> int:
     add("--frames", type=int, default=4000, help="of each game (default 4000)")
     add("--preset", default="modern", help="of ours (default modern)")
     add("--minutes", type=float, default=20.0, help="of each training (default 20)")
+    add("--cpu", action="store_true", help="minutes on the processor, one thread")
     add("--seeds", type=int, default=3, help="how many (default 3)")
     add("--samples", type=int, default=10_000, help="pictures drawn by each (default 10000)")
     add("--evaluate-every", type=int, help="ours, updates (default: only at the end)")

@@ -26,17 +26,15 @@ from generators import dcgan, dreams
 from generators.dreamer import ZOO, Dreamer
 from generators.gan_scores import Features, Scorer
 from playground.backbone import create
-from playground.config import from_json, to_json
 from playground.device import median_seconds
 from playground.errors import UserError
 from playground.media import write_image
 from playground.run import Run, atomic_path, device_name, write_json
 from playground.trainer import TrainerConfig
-from scripts.benchmarks.cards import evaluations, flags
+from scripts.benchmarks.cards import content_of, trained
 from scripts.benchmarks.measuring import run as run_benchmark
 from scripts.train_dcgan import EVALUATE_EVERY, KEPT
 
-LARGEST_BYTES = 4_000_000
 EXTRACTOR_PX = 96  # to which pictures are enlarged for the MobileNetV2
 SEED = 1_000_000_007  # of the dreams that are scored
 THREADS = 2  # with which sampling is timed
@@ -59,16 +57,10 @@ def main() -> int:
 def ship(args: argparse.Namespace) -> None:
     """Weights, card, sheet; nothing is written before all is known."""
     run = Run.open(args.run)
-    if run.task != "dcgan" or not (run.path / KEPT).exists():
-        raise UserError(f"{run.path} is no run of train dcgan with pictures of games.")
-    source = run.path / f"{args.which}.safetensors"
-    dreamer = dcgan.load(source)
-    content = source.read_bytes()
-    if len(content) > LARGEST_BYTES:
-        raise UserError(
-            f"This generator takes {len(content):,} bytes, more than the {LARGEST_BYTES:,} that "
-            "the zoo allows; train with a smaller --width or --latent."
-        )
+    content = content_of(run, "dcgan", args.which)
+    if not (run.path / KEPT).exists():
+        raise UserError(f"{run.path} was trained on no pictures of games.")
+    dreamer = dcgan.load(run.path / f"{args.which}.safetensors")
     card = {**about(run, dreamer), "bytes": len(content), "scores": scores(run, dreamer, args)}
     torch.set_num_threads(THREADS)
     (seconds,) = median_seconds([lambda: dreamer.sample(64)], torch.device("cpu"), 3.0)
@@ -84,30 +76,14 @@ def ship(args: argparse.Namespace) -> None:
 def about(run: Run, dreamer: Dreamer) -> dict[str, Any]:
     """How it came to be."""
     preset = run.settings["preset"]
-    config, settings = run.settings["config"], run.settings["trainer"]
-    usual = to_json(dcgan.PRESETS[preset]) | to_json(TrainerConfig(**dcgan.TRAINERS[preset]))
-    usual["evaluate_every"] = EVALUATE_EVERY
-    words = [f"python scripts/play.py train dcgan --preset {preset}"]
-    total, found = evaluations(run)
+    trainer = TrainerConfig(**dcgan.TRAINERS[preset], evaluate_every=EVALUATE_EVERY)
+    usual = (dcgan.PRESETS[preset], trainer)
     return {
-        "task": "dcgan",
         "classes": list(dreamer.classes),
-        "command": " ".join([*words, *flags(config | settings, usual)]),
-        "commit": run.settings["commit"],
-        "settings": to_json(from_json(dcgan.DCGANConfig, config)),
+        **trained(run, dreamer.card["updates"], usual, ("fid", "coverage")),
         "pictures": run.settings["pictures"]["count"],
         "data": "Frames of Atari 2600 games, made with ale-py by random play and the zoo's agents.",
         "parameters": sum(p.numel() for p in dreamer.network.parameters()),
-        "updates": dreamer.card["updates"],
-        "minutes": next(m for m, line in found if line["step"] == dreamer.card["updates"]),
-        "minutes_total": total,
-        "hardware": f"{run.settings['precision']['device']}, {settings['threads']} thread(s)",
-        "precision": run.settings["precision"]["precision"],
-        "versions": run.settings["versions"],
-        "curve": [
-            [line["step"], minutes, *(line[f"evaluate/{name}"] for name in ("fid", "coverage"))]
-            for minutes, line in found
-        ],
     }
 
 

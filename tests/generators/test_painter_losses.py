@@ -1,9 +1,10 @@
-"""Many styles in one batch against one by one; flicker against numbers by hand."""
+"""Many styles in one batch against one by one; flicker and tone against numbers by hand."""
 
+import numpy as np
 import pytest
 import torch
 
-from generators.painter_losses import StyleTargets, flicker, unchanged
+from generators.painter_losses import TONE_PX, StyleTargets, flicker, tone, unchanged
 from generators.style_losses import StyleNetwork, layer_weights, sums
 from playground.backbone import create
 
@@ -37,3 +38,23 @@ def test_flicker_is_the_mean_where_nothing_changed():
     other = pixels.clone()
     other[0, 1, 0, 1] = 0.1
     assert unchanged(pixels, other).flatten().tolist() == [True, False, True, True]
+
+
+def test_tone_is_one_less_the_correlation_of_shades():
+    generator = torch.Generator().manual_seed(0)
+    cells = torch.rand(2, 1, 5, 4, generator=generator)
+    picture = (
+        cells.repeat_interleave(TONE_PX, 2).repeat_interleave(TONE_PX, 3).expand(-1, 3, -1, -1)
+    )
+    assert float(tone(picture, picture)) == pytest.approx(0, abs=1e-4)
+    assert float(tone(0.5 + 0.2 * picture, picture)) == pytest.approx(0, abs=1e-3)
+    assert float(tone(1 - picture, picture)) == pytest.approx(2, abs=1e-3)
+    other = torch.rand(2, 3, 40, 32, generator=generator)
+    luma = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
+    shades = (other * luma).sum(1).unfold(1, TONE_PX, TONE_PX).unfold(2, TONE_PX, TONE_PX)
+    mine = shades.mean((-1, -2)).flatten(1).numpy()
+    expected = [1 - np.corrcoef(mine[i], cells[i].flatten())[0, 1] for i in range(2)]
+    assert float(tone(other, picture)) == pytest.approx(np.mean(expected), abs=2e-3)
+    speckled = picture + 0.1 * torch.tensor([1.0, -1.0]).repeat(16)  # strokes are free
+    assert float(tone(speckled, picture)) == pytest.approx(0, abs=1e-3)
+    assert float(tone(other, torch.full_like(other, 0.5))) == 0

@@ -71,7 +71,7 @@ def task(art, seed=0, **settings):
     seed_everything(seed)
     sources = [smooth(8, 3, (32, 32), 1), clips()]
     held_out = [smooth(2, 3, (32, 32), 2), clips(2, 6)]
-    return PainterTask(replace(TINY, **settings), art, sources, held_out, seed)
+    return PainterTask(replace(TINY, **settings), art, sources, held_out, None, seed)
 
 
 def train(task, tmp_path, steps, name="a", **settings):
@@ -110,7 +110,7 @@ def test_losses_are_what_they_are_called(art):
     )
     total = made._total(losses)
     weights = {"style": 1.0, "content": TINY.content_weight, "flicker": TINY.flicker_weight,
-               "variation": TINY.variation_weight}  # fmt: skip
+               "tone": TINY.tone_weight, "variation": TINY.variation_weight}  # fmt: skip
     expected = sum(weights[name] * float(value.detach()) for name, value in losses.items())
     assert float(total.detach()) == pytest.approx(expected, rel=1e-5)
     made.close()
