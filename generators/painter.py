@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from generators.painter_net import Held, PainterNet, Plan, fixed_grain
@@ -258,7 +257,7 @@ def load(source: str | Path | None = None) -> Painter:
     """
     if source is None:
         source = f"zoo:{SHIPPED}"
-        if SHIPPED not in zoo():
+        if not (ZOO / f"{SHIPPED}.safetensors").exists():
             raise UserError(
                 "No painter ships with this copy of the playground: train one (python "
                 "scripts/play.py train style --styles FOLDER --data FOLDER) and name its run."
@@ -266,29 +265,6 @@ def load(source: str | Path | None = None) -> Painter:
     path = exports.find(source, TASK, "painter", ZOO)
     network, about = exports.read(path, KEY, FORMAT, "painter", lambda a: _plan(a).build())
     return Painter(network, _plan(about), about["card"])
-
-
-def zoo() -> dict[str, Path]:
-    """The painters that ship, by name; other models lie beside them."""
-    return {path.stem: path for path in sorted(ZOO.glob("*.safetensors")) if _is_painter(path)}
-
-
-def cards() -> dict[str, dict[str, Any]]:
-    """What the files of the painters that ship say of themselves."""
-    found = {}
-    for name, path in zoo().items():
-        painter = load(path)
-        credits = {credit.name: asdict(credit) for credit in painter.credits}
-        found[name] = {**painter.card, "styles": credits, "bytes": path.stat().st_size}
-    return found
-
-
-def _is_painter(path: Path) -> bool:
-    try:
-        with safe_open(path, "pt") as file:
-            return KEY in (file.metadata() or {})
-    except (SafetensorError, OSError):
-        return False
 
 
 def _plan(about: dict[str, Any]) -> Plan:

@@ -44,9 +44,10 @@ from generators.style_losses import (
     STATISTICS,
     StyleNetwork,
     content_loss,
+    default_layers,
     total_variation,
 )  # fmt: skip
-from playground.backbone import to_unit
+from playground.backbone import Backbone, to_unit
 from playground.classify import rate_at
 from playground.config import setting
 from playground.data import Pictures, to_stderr
@@ -60,6 +61,7 @@ __all__ = ["PRESETS", "TASK", "TRAINERS", "PainterConfig", "PainterTask"]
 
 SHOWN = 2  # pictures that the panels show, in all styles
 JUDGED = 8  # held-out pictures of each source that an evaluation looks at
+CONTENT_STRIDES = (2, 8)  # of the layers for content
 WARMUP = 50  # updates in which the learning rate rises
 CALIBRATED = 8  # pictures of each source from which the backbone's scales are measured
 
@@ -79,7 +81,9 @@ class PainterConfig:
     backbone: str | None = setting(None, "whose features count (none: VGG-19, or what is here)")
     weights: str | None = setting(None, "its weights: imagenet, what ships, or a file")
     style_layers: tuple[str, ...] = setting((), "layers for style (none given: by family)")
-    content_layers: tuple[str, ...] = setting((), "layers for content (none given: by family)")
+    content_layers: tuple[str, ...] = setting(
+        (), "layers for content (none given: at strides 2 and 8)"
+    )
     pixels: bool = setting(True, "patches of the picture are a layer for style, too")
     pooling: str = setting("average", "of the backbone", choices=POOLINGS)
     statistics: str = setting("wasserstein", "what style is", choices=tuple(STATISTICS))
@@ -118,6 +122,16 @@ PRESETS = {"small": SMALL}
 TRAINERS: dict[str, dict[str, Any]] = {"small": {"ema": 0.998}}  # what a preset asks of the trainer
 
 
+def content_layers(backbone: Backbone) -> tuple[str, ...]:
+    """The layers for style at strides 2 and 8; () for a family without both.
+
+    VGG-19's relu2_1 and relu4_1: the shallow one keeps what is small, a ball for instance.
+    """
+    style, _ = default_layers(backbone)
+    found = tuple(name for name in style if backbone.strides[name] in CONTENT_STRIDES)
+    return found if len(found) == len(CONTENT_STRIDES) else ()
+
+
 class PainterTask(nn.Module):
     """The training task.
 
@@ -148,8 +162,9 @@ class PainterTask(nn.Module):
         config.check()
         self.config, self.seed, self.horizon = config, seed, steps or config.updates
         self.name, backbone = find_backbone(config.backbone, config.weights, say)
+        content = config.content_layers or content_layers(backbone)
         self._seen = StyleNetwork(
-            backbone, config.style_layers, config.content_layers, config.pooling, config.pixels
+            backbone, config.style_layers, content, config.pooling, config.pixels
         )  # no child: it is frozen, and in no checkpoint
         self._styles = [painting_of(path, config.style_size) for _, path in paintings]
         self.credits = [credit for credit, _ in paintings]

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import agents
 from agents.atari import PROTOCOLS
-from generators import painter
+from generators import cards
 from playground import gallery
 from playground.errors import UserError
 from scripts.captioning import add_caption, run_caption
@@ -79,12 +79,12 @@ def run_gallery(args: argparse.Namespace) -> None:
 
 
 def run_zoo(args: argparse.Namespace) -> None:
-    """The agents that ship, and the painters with their styles."""
-    cards, painters = agents.cards(), painter.cards()
+    """The agents and the generators that ship."""
+    known, made = agents.cards(), cards.cards()
     if args.json:
-        print(dumps({**cards, **painters}))
+        print(dumps({**known, **made}))
         return
-    for name, card in cards.items():
+    for name, card in known.items():
         print(f"zoo:{name}")
         for rules, result in card["scores"].items():
             low, high = result["interval"]
@@ -94,10 +94,14 @@ def run_zoo(args: argparse.Namespace) -> None:
         print(f"  trained  {card['frames']:,} frames, {card['minutes']:.0f} minutes "
               f"on {card['hardware']}")  # fmt: skip
         print(f"  by       {card['command']}")
-    for name, card in painters.items():
-        print(f"zoo:{name}  paints in {counted(len(card['styles']), 'style')}: --style NAME")
-        for credit in card["styles"].values():
-            print(f"  {painter.Credit(**credit)}")
+    for name, card in made.items():
+        first, *others = cards.told(card)
+        print(f"zoo:{name}  {first}")
+        for line in others:
+            print(f"  {line}")
+        print(f"  trained  {card['updates']:,} updates, {card['minutes']:.0f} minutes "
+              f"on {card['hardware']}")  # fmt: skip
+        print(f"  by       {card['command']}")
 
 
 # ---------------------------------------------------------------- the command line
@@ -218,7 +222,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, default=Path("gallery.html"), metavar="FILE",
         help="the page (default gallery.html)")  # fmt: skip
 
-    listing = verb("zoo", run_zoo, "List the agents and painters that ship.")
+    listing = verb("zoo", run_zoo, "List the agents and generators that ship.")
     listing.add_argument("--json", action="store_true", help="one JSON object")
     return parser
 

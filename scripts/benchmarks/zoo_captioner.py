@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from generators import caption
 from generators.captioner import ZOO, load
+from playground.data import parse
 from playground.errors import UserError
 from playground.run import Run, atomic_path, read_json, write_json
 from playground.trainer import TrainerConfig
@@ -54,6 +55,7 @@ def main() -> int:
              TrainerConfig(**caption.TRAINER))  # fmt: skip
     card = {
         **trained(run, captioner.card["updates"], usual, ("score",), args.extra),
+        "games": [game.strip() for game in parse(run.settings["config"]["data"])[1].split(",")],
         "data": args.data,
         "parameters": sum(p.numel() for p in captioner.parts.parameters()),
         "bytes": len(content),

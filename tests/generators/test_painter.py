@@ -250,11 +250,8 @@ def test_of_a_run_and_of_the_zoo(painter, tmp_path, monkeypatch):
     save_file({"x": torch.zeros(1)}, tmp_path / "zoo" / "dreamer.safetensors")
     painter.save(tmp_path / "zoo" / "painter.safetensors")
     assert style.load().styles == load("zoo:painter").styles == PLAN.styles
-    assert list(painters.zoo()) == ["painter"]
-    card = painters.cards()["painter"]
+    card = load("zoo:painter").card
     assert card["styles"]["great_wave"]["year"] == "1831" and card["updates"] == 7
-    assert list(card["styles"]) == list(PLAN.styles) and card["bytes"] > 1000
-    json.dumps(card)
     with pytest.raises(UserError, match="zoo has no painter 'paint'"):
         load("zoo:paint")
     other = Run.create(tmp_path / "runs", "dcgan", "b", {})

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from generators import painter_task
 from generators.painter import Credit, load
 from generators.painter_net import Held, one_hot
-from generators.painter_task import PainterConfig, PainterTask
+from generators.painter_task import PainterConfig, PainterTask, content_layers
 from generators.style_easel import find_backbone
 from generators.style_losses import content_loss
 from playground import checkpoint
@@ -210,3 +210,8 @@ def test_a_run_keeps_its_paintings(art, tmp_path):
 def test_settings_out_of_range(settings, sentence):
     with pytest.raises(UserError, match=sentence):
         replace(TINY, **settings).check()
+
+
+def test_content_is_held_at_a_shallow_and_a_deep_layer():
+    assert content_layers(create("vgg19_slim16")) == ("relu2_1", "relu4_1")
+    assert content_layers(create("nature")) == ()

@@ -375,6 +375,8 @@ def test_evaluate_in_words_repeats_itself(weights, capsys):
 
 def test_zoo_lists_the_cards(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("agents.agent.ZOO", tmp_path)
+    monkeypatch.setattr("generators.cards.ZOO", tmp_path / "generators")
+    (tmp_path / "generators").mkdir()
     small_agent(tmp_path / "tiny.safetensors")
     score = {"mean": 18.5, "interval": [18.0, 19.0], "returns": [18, 19], "epsilon": 0.0}
     card = {
@@ -388,6 +390,33 @@ def test_zoo_lists_the_cards(tmp_path, capsys, monkeypatch):
         assert part in printed
     assert main(["zoo", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"tiny": card}
+
+
+def test_zoo_lists_the_generators(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("agents.agent.ZOO", tmp_path)
+    monkeypatch.setattr("generators.cards.ZOO", tmp_path / "generators")
+    (tmp_path / "generators").mkdir()
+    trained = {"updates": 5500, "minutes": 48.2, "hardware": "a laptop", "command": "train it"}
+    wave = {"title": "The Great Wave", "painter": "Hokusai", "year": "1831", "terms": "old"}
+    makers = {
+        "brush": {"task": "style", "styles": {"great_wave": wave}},
+        "dreams": {"task": "dcgan", "classes": ["pong", "boxing"]},
+        "words": {"task": "caption", "games": ["pong"]},
+    }
+    for name, card in makers.items():
+        (tmp_path / "generators" / f"{name}.json").write_text(json.dumps(card | trained))
+    assert main(["zoo"]) == 0
+    printed = capsys.readouterr().out
+    for part in (
+        *("zoo:brush", "great_wave", "The Great Wave, Hokusai, 1831, old", "5,500 updates"),
+        *("dreams of pong, boxing", "says what happens in pong", "train it"),
+    ):
+        assert part in printed
+    assert main(["zoo", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["brush"]["minutes"] == 48.2
+    (tmp_path / "generators" / "words.json").write_text("{")
+    assert main(["zoo"]) == 2
+    assert "is not valid JSON" in capsys.readouterr().err
 
 
 # Mistakes
