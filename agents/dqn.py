@@ -6,10 +6,11 @@ frames, one update = one batch.
 
 The ingredients, each a setting of ``agents.presets`` (which has the presets, too): double (van
 Hasselt et al. 2016), dueling (Wang et al. 2016), n_step (Hessel et al. 2018), priority (Schaul et
-al. 2016), distribution (Dabney et al. 2018a, 2018b), munchausen (Vieillard et al. 2020), noise
-(Fortunato et al. 2018), backbone, trunk_norm and max_pool (Espeholt et al. 2018, Clark et al.
-2024). Targets and losses are pure functions in ``agents.targets``, layers in ``agents.agent`` and
-``agents.heads``, the replay in ``agents.replay``. Evaluation follows Machado et al. 2018.
+al. 2016), distribution (Bellemare et al. 2017, Dabney et al. 2018a, 2018b), munchausen (Vieillard
+et al. 2020), noise (Fortunato et al. 2018), backbone, trunk_norm and max_pool (Espeholt et al.
+2018, Clark et al. 2024). What is learned is in ``agents.losses``, of pure functions in
+``agents.targets``; layers are in ``agents.qnetwork`` and ``agents.heads``, the replay in
+``agents.replay`` and, on a GPU, ``agents.device_rows``. Evaluation follows Machado et al. 2018.
 
 Departs from the paper:
 
@@ -59,26 +60,20 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from agents.atari import VectorAtari
+from agents.device_rows import DeviceRows, on_device
+from agents.losses import loss_of
 from agents.playing import Playing
 from agents.presets import PRESETS, SB3, TRAINERS, DQNConfig, preset
-from agents.replay import Batch, Replay, ReplayFiles
-from agents.targets import (
-    distribution_target,
-    epsilon_at,
-    munchausen_bonus,
-    of_action,
-    quantile_huber,
-    soft_value,
-    td_target,
-)
+from agents.replay import Replay, ReplayFiles
+from agents.targets import epsilon_at, td_target
 from playground import ranks
 from playground.device import available_memory
 from playground.errors import UserError
 from playground.run import Run
 from playground.trainer import Trainer
+from playground.transfer import Download, upload
 
 # The settings too: who trains finds them here.
 __all__ = [
@@ -110,7 +105,7 @@ class DQN(Playing):
         self.dropped = -1  # the mark up to which old rows were removed
         self.learn_from = config.warmup  # agent steps
         self.credit = 0.0  # updates owed
-        self.errors: tuple[np.ndarray, Tensor] | None = None  # priorities to come
+        self.errors: tuple[np.ndarray, Download] | None = None  # priorities to come, of which rows
 
     def _replay(self) -> Replay:
         c = self.config
@@ -173,70 +168,35 @@ class DQN(Playing):
         metrics: dict[str, Any] = {}
         while self.credit >= 1:
             self.credit -= 1
-            self._settle_priorities()
-            batch = self.replay.sample(self.config.batch_size, self.config.priority_beta)
-            metrics = self._update(trainer, batch)
+            metrics = self._update(trainer)
         return metrics
 
-    def _update(self, trainer: Trainer, batch: Batch) -> dict[str, Any]:
-        tensors = [x.to(trainer.device, non_blocking=True) for x in batch[:6]]
-        seen: dict[str, Tensor] = {}
-
-        def loss() -> Tensor:
-            value, q, error = self._loss(*tensors)
-            seen["q"], seen["error"] = q.detach().mean(), error.detach()
-            return value
-
-        value = trainer.minimize(loss, self.optimizers["online"])
-        self.errors = (batch.rows, seen["error"])
+    def _update(self, trainer: Trainer) -> dict[str, Any]:
+        self._settle_priorities()
+        c, device = self.config, trainer.device
+        rows, weight = self.replay.draw(c.batch_size, c.priority_beta)
+        loss_fn: Callable[..., tuple[Tensor, Tensor, Tensor]]
+        if self.replay.mirror is not None:  # the rest follows on the device
+            loss_fn, inputs = self._loss_of_rows, [upload(rows, device), upload(weight, device)]
+        else:
+            batch = self.replay.gather(rows, weight)[:6]
+            loss_fn, inputs = self._loss, [x.to(device, non_blocking=True) for x in batch]
+        loss, q, error = trainer.learn(loss_fn, self.optimizers["online"], inputs, self.graph)
+        if self.replay.tree is not None:
+            self.errors = (rows, Download(error.float()))
         self.updates += 1
         if self.updates % self.config.target_every == 0:
             self._copy_to_target()
-        return {"loss": value, "q": seen["q"]}
+        return {"loss": loss, "q": q.mean()}
 
-    def _loss(
-        self, observation: Tensor, action: Tensor, reward: Tensor, following: Tensor,
-        discount: Tensor, weight: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    def _loss(self, *batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(weighted mean loss, Q of the actions taken (B,), errors for the priorities (B,))."""
-        c = self.config
-        if c.distribution != "none":
-            return self._quantile_loss(observation, action, reward, following, discount, weight)
-        with torch.no_grad():
-            chooser = self.online(following) if c.double else None
-            next_q = self.target(following)
-        values = self.online(observation)  # (B, A)
-        with torch.no_grad():
-            if c.munchausen > 0:
-                reward = reward + munchausen_bonus(values, action, c.munchausen)
-                target = reward + discount * soft_value(next_q, next_q)
-            else:
-                target = td_target(reward, discount, next_q, chooser)
-        q = of_action(values, action)
-        each = F.smooth_l1_loss if c.loss == "huber" else F.mse_loss
-        return (weight * each(q, target, reduction="none")).mean(), q, q - target
+        return loss_of(self.config, self.online, self.target, *batch)
 
-    def _quantile_loss(
-        self, observation: Tensor, action: Tensor, reward: Tensor, following: Tensor,
-        discount: Tensor, weight: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        """The same of distributions."""
-        c = self.config
-        values, fractions = self.online.quantiles(observation)  # (B, A, K)
-        with torch.no_grad():
-            next_values, _ = self.target.quantiles(following)  # (B, A, J)
-            next_q = next_values.mean(2)
-            if c.munchausen > 0:
-                reward = reward + munchausen_bonus(values.mean(2), action, c.munchausen)
-                after = soft_value(next_values, next_q)
-            else:
-                chooser = self.online(following) if c.double else next_q
-                after = of_action(next_values, chooser.argmax(1))
-            target = distribution_target(reward, discount, after)  # (B, J)
-        z = of_action(values, action)  # (B, K)
-        loss = (weight * quantile_huber(z, fractions, target)).mean()
-        error = (target[:, None, :] - z.detach()[:, :, None]).abs().mean((1, 2))
-        return loss, z.mean(1), error
+    def _loss_of_rows(self, rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same of rows (B,) of the replay's mirror."""
+        assert self.replay.mirror is not None
+        return self._loss(*self.replay.mirror.transitions(rows), weight)
 
     def rehearsal(self) -> Callable[[], Tensor]:
         """A loss on noise of a batch's size, by which the trainer times precisions."""
@@ -247,14 +207,13 @@ class DQN(Playing):
         return lambda: self._loss(noise, action, ones, noise, ones, ones)[0]
 
     def _settle_priorities(self) -> None:
-        """Take over the errors of the update before. Prioritised draws depend on them, so a GPU is
-        waited for here, once an update, and nowhere else; uniform draws wait for nothing.
+        """Take over the errors of the update before, which come by themselves. Prioritised draws
+        depend on them, so a GPU is waited for here if it is still at that update, and nowhere else
+        in an update; uniform draws wait for nothing.
         """
-        if self.replay.tree is None:
-            return
         if self.errors is not None:
             index, error = self.errors
-            self.replay.update_priorities(index, error.float().cpu().numpy())
+            self.replay.update_priorities(index, error.read().numpy())
             self.errors = None
 
     @torch.no_grad()
@@ -293,14 +252,21 @@ class DQN(Playing):
     def attach(self, run: Run) -> None:
         """Keep the replay's rows in the run's folder ``replay/``, each process's in its own."""
         super().attach(run)
+        self._mirror()
         self.files = ReplayFiles(self.replay, run.path / self._rows_folder())
+
+    def _mirror(self) -> None:
+        """The replay's rows once more on the device of the networks, where the settings say so."""
+        device = next(self.parameters()).device
+        if on_device(self.config.replay_device, self.replay, device):
+            self.replay.mirror = DeviceRows(self.replay, device)
 
     def _rows_folder(self) -> str:
         return f"replay.{ranks.rank()}" if ranks.rank() else "replay"
 
     def state(self) -> dict[str, Any]:
         """All that is not a tensor of the module; taking it changes nothing."""
-        pending = self.errors and {"index": self.errors[0], "error": self.errors[1].float().cpu()}
+        pending = self.errors and {"index": self.errors[0], "error": self.errors[1].read()}
         state = super().state() | {
             "credit": self.credit, "learn_from": self.learn_from, "pending": pending,
             "replay": self.replay.state(),
@@ -321,6 +287,7 @@ class DQN(Playing):
             # rows stay until no checkpoint needs them.
             self.learn_from = self.progress + self.config.warmup
             self.replay, self.errors, self.credit = self._replay(), None, 0.0
+            self._mirror()
             self.marks, self.dropped = [], -1
             if self.run is not None:
                 folder = self.run.path / f"{self._rows_folder()}-{self.progress}"
@@ -332,7 +299,7 @@ class DQN(Playing):
         self.credit = state["credit"] if state.get("processes", 1) == ranks.world() else 0.0
         self.replay.load_state(state["replay"])
         pending = state["pending"]
-        self.errors = pending and (pending["index"], pending["error"])
+        self.errors = pending and (pending["index"], Download(pending["error"]))
         if self.run is not None:
             self.files = ReplayFiles(self.replay, self.run.path / state["rows"])
             self.files.load(self.replay.written)

@@ -1,7 +1,8 @@
-"""Parts of Q-networks beyond plain layers: noise that explores, and quantiles asked for by number.
+"""Parts of Q-networks beyond plain layers: noise that explores, quantiles and atoms of returns.
 
 Sources: Fortunato et al. 2018, "Noisy Networks for Exploration"; Dabney et al. 2018b, "Implicit
-Quantile Networks for Distributional Reinforcement Learning".
+Quantile Networks for Distributional Reinforcement Learning"; Bellemare et al. 2017, "A
+Distributional Perspective on Reinforcement Learning".
 """
 
 from __future__ import annotations
@@ -70,6 +71,13 @@ def midpoints(count: int, device: torch.device | None = None) -> Tensor:
     distribution's, as nearly as so many can (Dabney et al. 2018a, lemma 2).
     """
     return (torch.arange(count, device=device) + 0.5) / count
+
+
+def atom_returns(low: float, high: float, count: int, device: torch.device | None = None) -> Tensor:
+    """(count,) float32 returns at equal distances from ``low`` to ``high``: a distribution's atoms
+    (Bellemare et al. 2017, section 4).
+    """
+    return torch.linspace(low, high, count, device=device)
 
 
 @contextmanager

@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from agents.agent import Agent, QNetwork
+from agents.agent import Agent
 from agents.atari import FRAMES_PER_SECOND, Step, VectorAtari, protocol, resolve
 from agents.evaluation import EVALUATION_SEEDS, Stopped, evaluate
 from agents.heads import settled
 from agents.presets import DQNConfig
+from agents.qnetwork import QNetwork
 from agents.rmsprop import CenteredRMSprop
 from agents.screen import watch
 from agents.targets import epsilon_at
@@ -32,6 +33,7 @@ from playground.frames import Frame, pump
 from playground.media import VideoWriter
 from playground.run import Run
 from playground.trainer import Trainer
+from playground.transfer import upload
 
 
 def _threads(envs: int) -> int:
@@ -78,7 +80,7 @@ class Playing(nn.Module):
             self.envs.num_actions, backbone=c.backbone, width=c.width, hidden=c.hidden,
             dueling=c.dueling, layer_norm=c.layer_norm, trunk_norm=c.trunk_norm,
             max_pool=c.max_pool, noise=c.noise, distribution=c.distribution,
-            quantiles=c.quantiles,
+            quantiles=c.quantiles, atoms=c.atoms, v_min=c.v_min, v_max=c.v_max,
         )  # fmt: skip
 
     def _optimizer(self) -> torch.optim.Optimizer:
@@ -86,6 +88,11 @@ class Playing(nn.Module):
         if c.optimizer == "rmsprop":
             return CenteredRMSprop(parameters, c.learning_rate, eps=c.optimizer_epsilon)
         return torch.optim.Adam(parameters, c.learning_rate, eps=c.optimizer_epsilon, fused=True)
+
+    @property
+    def graph(self) -> bool:
+        """Whether updates are recorded as CUDA graphs."""
+        return self.config.graph
 
     @property
     def epsilon(self) -> float:
@@ -100,7 +107,7 @@ class Playing(nn.Module):
         and how often they act need not.
         """
         with torch.inference_mode(), trainer.fabric.autocast(), settled(self.online.backbone):
-            return self.online(torch.from_numpy(self.observation).to(trainer.device))
+            return self.online(upload(self.observation, trainer.device))
 
     def _received(self, step: Step) -> np.ndarray:
         """Take over what the emulators answered; (N,) bool, which of them acted."""

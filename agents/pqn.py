@@ -12,12 +12,12 @@ clipped at 10.
 Departs from the paper:
 
 Preset ``minutes`` plays 32 games in batches of 128, so that there are as many updates for each
-agent step (one in 64), on a Nature network of half the width with LayerNorm after its hidden layer
-only (theirs normalises each convolution too); Adam in the place of RAdam; the loss is the mean
-square, theirs half of it; exploration falls to 0.01 over 200,000 agent steps, theirs to 0.001 over
-a tenth of the training. Rules of games are the protocol's (``agents.atari``): theirs have no sticky
-actions, and end the bootstrap where a life is lost. An episode cut by the time limit bootstraps
-from its last observation.
+agent step (one in 64), on a Nature network of half the width. Its LayerNorms after convolutions
+take channels and places together, as CleanRL's do (theirs each place's channels). Adam stands in
+the place of RAdam; the loss is the mean square, theirs half of it; exploration falls to 0.01 over
+200,000 agent steps, theirs to 0.001 over a tenth of the training. Rules of games are the protocol's
+(``agents.atari``): theirs have no sticky actions, and end the bootstrap where a life is lost. An
+episode cut by the time limit bootstraps from its last observation.
 
 With several processes (``--devices N``) each has games of its own, and gradients are averaged:
 ``envs`` and ``batch_size`` are each process's. ``progress`` counts the agent steps of all. Going on
@@ -125,16 +125,9 @@ class PQN(Playing):
         return metrics
 
     def _update(self, trainer: Trainer, batch: list[Tensor]) -> dict[str, Any]:
-        seen: dict[str, Tensor] = {}
-
-        def loss() -> Tensor:
-            value, q = self._loss(*batch)
-            seen["q"] = q.detach().mean()
-            return value
-
-        value = trainer.minimize(loss, self.optimizers["online"])
+        loss, q = trainer.learn(self._loss, self.optimizers["online"], batch, self.graph)
         self.updates += 1
-        return {"loss": value, "q": seen["q"]}
+        return {"loss": loss, "q": q.mean()}
 
     def _loss(
         self, observation: Tensor, action: Tensor, target: Tensor, weight: Tensor

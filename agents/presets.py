@@ -15,8 +15,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agents.agent import DISTRIBUTIONS
 from agents.atari import PROTOCOLS, protocol, resolve
+from agents.qnetwork import DISTRIBUTIONS
 from agents.rmsprop import EPSILON as RMSPROP_EPSILON
 from playground.config import setting
 from playground.errors import UserError
@@ -35,8 +35,9 @@ class DQNConfig:
     backbone: str = setting("nature", "trunk of the Q-network", choices=("nature", "impala"))
     width: float = setting(0.5, "channels of the trunk, as a factor")
     trunk_norm: str = setting(
-        "none", "what normalises the trunk; nature has none", choices=("none", "layer", "spectral")
-    )
+        "none", "what normalises the trunk: nature has no spectral",
+        choices=("none", "layer", "spectral"),
+    )  # fmt: skip
     max_pool: bool = setting(False, "max-pool the trunk's last map to 6 x 6 (Clark et al. 2024)")
     hidden: int = setting(256, "units of the hidden layer")
     layer_norm: bool = setting(True, "LayerNorm after the hidden layer")
@@ -44,10 +45,14 @@ class DQNConfig:
     double: bool = setting(False, "actions of the target chosen by the online network")
     noise: float = setting(0.0, "sigma of noisy linear layers (Fortunato et al. 2018), 0 for none")
     distribution: str = setting(
-        "none", "quantiles of the returns: fixed (Dabney et al. 2018a) or implicit (2018b)",
+        "none", "of the returns: fixed quantiles (qr, Dabney et al. 2018a), implicit ones (iqn, "
+        "2018b) or probabilities of fixed returns (c51, Bellemare et al. 2017)",
         choices=DISTRIBUTIONS,
     )  # fmt: skip
-    quantiles: int = setting(32, "quantiles of a distribution", "of each action")
+    quantiles: int = setting(32, "quantiles of qr and iqn", "of each action")
+    atoms: int = setting(51, "atoms of c51: returns that it gives probabilities", "of each action")
+    v_min: float = setting(-10.0, "the least of them; returns below count as it")
+    v_max: float = setting(10.0, "the largest of them; returns above count as it")
     munchausen: float = setting(
         0.0, "weight of the log-policy in the reward (Vieillard et al. 2020), 0 for none"
     )
@@ -59,10 +64,16 @@ class DQNConfig:
     replay_compression: bool = setting(
         False, "keep its frames by LZ4, without loss: mostly 0.3 to 2 KB each"
     )
+    replay_device: str = setting(
+        "auto", "where batches are put together: device keeps the frames on the GPU, too; auto "
+        "does so on CUDA if they take no more than 60 % of its free memory",
+        choices=("auto", "host", "device"),
+    )  # fmt: skip
     priority: float = setting(0.5, "exponent of prioritised replay, 0 is uniform")
     priority_beta: float = setting(0.4, "exponent of its importance weights")
     batch_size: int = setting(64, "transitions of an update, in each process")
     train_every: int = setting(8, "a process's own agent steps between two updates", "agent steps")
+    graph: bool = setting(False, "record the update as a CUDA graph and replay it")
     rollout: int = setting(32, "of each environment between learnings, in pqn", "agent steps")
     epochs: int = setting(2, "passes over a rollout, in pqn")
     trace: float = setting(0.65, "lambda of the returns, in pqn")
@@ -103,6 +114,12 @@ class DQNConfig:
                 raise UserError(f"--{name.replace('_', '-')} must not be negative.")
         if not 0 < self.target_tau <= 1:
             raise UserError("--target-tau must be above 0 and at most 1.")
+        if self.atoms < 2:
+            raise UserError("--atoms must be at least 2.")
+        if not -math.inf < self.v_min < self.v_max < math.inf:
+            raise UserError("--v-min must be below --v-max, both finite.")
+        if self.munchausen > 0 and self.distribution == "c51":
+            raise UserError("--distribution c51 goes without --munchausen; qr and iqn go with it.")
         if self.munchausen > 0 and self.double:
             raise UserError("--double goes without --munchausen, which takes no best action.")
         if self.distribution != "none" and self.loss != "huber":
@@ -119,6 +136,7 @@ class DQNConfig:
             (self.priority > 0, "--priority above 0"),
             (self.n_step > 1, "--n-step above 1"),
             (self.replay_compression, "--replay-compression"),
+            (self.replay_device == "device", "--replay-device device"),
         ):
             if given:
                 raise UserError(f"{flag} is for --algorithm dqn: pqn has no replay and no target.")
@@ -145,8 +163,9 @@ BEYOND = DQNConfig(
     warmup=200_000, learning_rate=1e-4, optimizer_epsilon=0.005 / 256, epsilon_steps=2_000_000,
 )  # fmt: skip
 MINUTES = DQNConfig(
-    algorithm="pqn", envs=32, n_step=1, dueling=False, priority=0.0, batch_size=128, rollout=32,
-    epochs=2, trace=0.65, loss="mse", optimizer_epsilon=1e-8, epsilon_steps=200_000,
+    algorithm="pqn", envs=32, trunk_norm="layer", n_step=1, dueling=False, priority=0.0,
+    batch_size=128, rollout=32, epochs=2, trace=0.65, loss="mse", optimizer_epsilon=1e-8,
+    epsilon_steps=200_000,
 )  # fmt: skip
 PRESETS = {
     "laptop": DQNConfig(), "nature2015": NATURE2015, "beyond": BEYOND, "minutes": MINUTES,

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import threading
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +28,9 @@ from torch import Tensor
 from agents.frame_store import PackedFrames, PlainFrames
 from playground.errors import UserError
 from playground.run import atomic_path
+
+if TYPE_CHECKING:
+    from agents.device_rows import DeviceRows
 
 TERMINAL = 1  # the return after this row's action is zero: game over, or a life lost as a signal
 FINAL = 2  # a final row: the last observation of an episode, nothing was done on it
@@ -152,10 +155,11 @@ class Replay:
         self.flags = np.zeros(rows, dtype=np.uint8)
         self.ages = np.zeros(rows, dtype=np.uint8)
         self.written = 0  # vector steps ever added
+        self.mirror: DeviceRows | None = None  # the rows once more, on the learner's device
         self.tree = SumTree(rows) if priority_exponent > 0 else None
         self.max_priority = 1.0
         self.rng = np.random.Generator(np.random.PCG64(seed))
-        self._discounts = gamma ** np.arange(n_step + 1, dtype=np.float64)
+        self.discounts = gamma ** np.arange(n_step + 1, dtype=np.float64)
         self._back = np.arange(stack - 1, -1, -1)  # frames back, oldest first
         self._forward = np.arange(n_step + 1)
 
@@ -206,11 +210,14 @@ class Replay:
         before = ((t - 1) % self.steps) * n
         age = np.minimum(self.ages[before : before + n] + 1, self.stack - 1)
         self.ages[here] = 0 if t == 0 else np.where(start, 0, age)
-        self.store.write(slot, frame.reshape(n, -1))
+        pixels = frame.reshape(n, -1)
+        self.store.write(slot, pixels)
         self.actions[here] = np.where(final, 0, action)
         self.rewards[here] = np.where(final, 0.0, reward)
         self.flags[here] = terminal * TERMINAL + final * FINAL
         self.written = t + 1
+        if self.mirror is not None:
+            self.mirror.write(slot, pixels)
         if self.tree is not None:
             self._refresh_priorities(t)
 
@@ -230,22 +237,24 @@ class Replay:
         self.tree.set(np.concatenate(rows), np.concatenate(values))
 
     def sample(self, batch_size: int, beta: float = 0.4) -> Batch:
-        """Draw ``batch_size`` transitions with replacement.
+        """Draw ``batch_size`` transitions with replacement: ``gather`` of a ``draw``."""
+        return self.gather(*self.draw(batch_size, beta))
+
+    def draw(self, batch_size: int, beta: float = 0.4) -> tuple[np.ndarray, np.ndarray]:
+        """Rows to learn from, (B,) int64, and their importance weights, (B,) float32.
 
         Args:
             beta: exponent of the importance weights of prioritised draws, in [0, 1]; the weights
                 are divided by the batch's largest.
         """
         if self.tree is None:
-            index = self._draw_uniform(batch_size)
-            weight = np.ones(batch_size, dtype=np.float32)
-        else:
-            total = self.tree.total
-            mass = (np.arange(batch_size) + self.rng.random(batch_size)) * (total / batch_size)
-            index = self.tree.draw(mass)
-            probability = self.tree.leaves[index] / total
-            weight = (probability.min() / probability) ** beta
-        return self.gather(index, weight.astype(np.float32))
+            return self._draw_uniform(batch_size), np.ones(batch_size, dtype=np.float32)
+        total = self.tree.total
+        mass = (np.arange(batch_size) + self.rng.random(batch_size)) * (total / batch_size)
+        index = self.tree.draw(mass)
+        probability = self.tree.leaves[index] / total
+        weight = (probability.min() / probability) ** beta
+        return index, weight.astype(np.float32)
 
     def _draw_uniform(self, batch_size: int) -> np.ndarray:
         low, high = self._drawable()
@@ -257,7 +266,9 @@ class Replay:
         return index
 
     def gather(self, index: np.ndarray, weight: np.ndarray) -> Batch:
-        """The transitions that start at the rows ``index`` (B,)."""
+        """The transitions that start at the rows ``index`` (B,), on the mirror's device if any."""
+        if self.mirror is not None:
+            return self.mirror.gather(index, weight)
         n, rows = self.num_envs, self.steps * self.num_envs
         path = (index[:, None] + self._forward * n) % rows  # (B, n_step + 1)
         flags = self.flags[path]
@@ -268,9 +279,10 @@ class Replay:
         if self.reward_clip is not None:
             reward = np.clip(reward, -self.reward_clip, self.reward_clip)
         summed = self._forward[:-1] <= length[:, None]
-        ret = (reward * self._discounts[:-1] * summed).sum(1, dtype=np.float64)
+        # One after another, as on a device: NumPy's sums of eight and more are in pairs.
+        ret = (reward * self.discounts[:-1] * summed).cumsum(1, dtype=np.float64)[:, -1]
         batch = np.arange(len(index))
-        discount = np.where(terminal[batch, length], 0.0, self._discounts[length + 1])
+        discount = np.where(terminal[batch, length], 0.0, self.discounts[length + 1])
         stacks = np.concatenate([index, path[batch, length + 1]])  # (2B,)
         source = stacks[:, None] - self._back * n  # (2B, S)
         source = np.where(self._back <= self.ages[stacks][:, None], source % rows, rows)
@@ -429,6 +441,8 @@ class ReplayFiles:
         replay.store.restore(slots, rows)
         for name in ("actions", "rewards", "flags", "ages"):
             getattr(replay, name)[slots] = rows[name]
+        if replay.mirror is not None:
+            replay.mirror.copy(slots)
 
     def _write(self, first: int, end: int) -> None:
         replay, n = self.replay, self.replay.num_envs

@@ -24,7 +24,12 @@ class CenteredRMSprop(torch.optim.Optimizer):
     """p -= lr * g / sqrt(mean(g^2) - mean(g)^2 + eps), running means of decay `alpha` from 0.
 
     Defaults are the paper's (Extended Data Table 1), `eps` for losses that are means over a batch.
+
+    As PyTorch's fused optimizers do, it heeds the attribute `found_inf`, a tensor () on the
+    parameters' device: where that is 1, `step` changes nothing, and nobody has to read it.
     """
+
+    _step_supports_amp_scaling = True  # by which found_inf is known to be heeded
 
     def __init__(
         self, params: ParamsT, lr: float = 2.5e-4, alpha: float = 0.95, eps: float = EPSILON
@@ -40,6 +45,9 @@ class CenteredRMSprop(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if getattr(self, "grad_scale", None) is not None:
+            raise RuntimeError("CenteredRMSprop wants gradients that were unscaled before.")
+        found_inf: Tensor | None = getattr(self, "found_inf", None)
         for group in self.param_groups:
             lr, alpha, eps = group["lr"], group["alpha"], group["eps"]
             params = [p for p in group["params"] if p.grad is not None]
@@ -47,8 +55,15 @@ class CenteredRMSprop(torch.optim.Optimizer):
                 continue
             grads: list[Tensor] = [p.grad for p in params]
             means, squares = self._means(params, "grad_mean"), self._means(params, "square_mean")
-            torch._foreach_lerp_(means, grads, 1 - alpha)
-            torch._foreach_mul_(squares, alpha)
+            weight: Any = 1 - alpha
+            decay: Any = alpha
+            if found_inf is not None:  # gradients of 0, and means that take nothing in
+                bad, one = found_inf != 0, torch.ones_like(found_inf, dtype=params[0].dtype)
+                grads = [grad.masked_fill(bad, 0.0) for grad in grads]
+                weight = [(weight * one).masked_fill(bad, 0.0)] * len(params)
+                decay = (decay * one).masked_fill(bad, 1.0)
+            torch._foreach_lerp_(means, grads, weight)
+            torch._foreach_mul_(squares, decay)
             torch._foreach_addcmul_(squares, grads, grads, 1 - alpha)
             scale = torch._foreach_addcmul(squares, means, means, -1.0)
             # a variance of 0 may be rounded to below -eps, whose root is NaN

@@ -46,7 +46,7 @@ def gradient(network: Any, observation: np.ndarray) -> np.ndarray:
     """(4, 84, 84) uint8 -> (84, 84) in [0, 1]; see the module's top.
 
     Args:
-        network: an ``agents.agent.QNetwork``.
+        network: an ``agents.qnetwork.QNetwork``.
     """
     import cv2
 

@@ -27,8 +27,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from agents.agent import Agent, QNetwork
+from agents.agent import Agent
 from agents.atari import resolve
+from agents.qnetwork import QNetwork
 from playground.errors import UserError
 from playground.run import Run, atomic_path
 

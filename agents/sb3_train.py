@@ -30,10 +30,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from agents import sb3
-from agents.agent import Agent, QNetwork
+from agents.agent import Agent
 from agents.atari import protocol, resolve
 from agents.dqn import DQNConfig
 from agents.evaluation import evaluate
+from agents.qnetwork import QNetwork
 from playground.device import set_up
 from playground.errors import UserError
 from playground.run import Run
@@ -70,6 +71,8 @@ def build(config: DQNConfig, settings: TrainerConfig) -> DQN:
         (c.trunk_norm != "none", f"--trunk-norm {c.trunk_norm}"),
         (c.max_pool, "--max-pool"),
         (c.replay_compression, "--replay-compression"),
+        (c.replay_device == "device", "--replay-device device"),
+        (c.graph, "--graph"),
         (c.reward_clip not in (None, 1.0), "--reward-clip other than 1 or none"),
         (settings.precision not in ("auto", "fp32"), f"--precision {settings.precision}"),
         (settings.accumulate > 1, "--accumulate"),

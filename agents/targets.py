@@ -1,11 +1,12 @@
 """What Q-networks learn towards: targets and losses as pure functions of tensors.
 
-B is the batch, A the actions, K and J numbers of quantiles, T and N steps and environments of a
-rollout. A function that takes ``(B, A, ...)`` has a scalar for each action, or its quantiles.
+B is the batch, A the actions, K and J numbers of quantiles or K that of atoms, T and N steps and
+environments of a rollout. A function that takes ``(B, A, ...)`` has a scalar for each action, or
+its quantiles, or its atoms' probabilities.
 
-Sources: Mnih et al. 2015 (DQN), van Hasselt et al. 2016 (Double), Dabney et al. 2018a (QR-DQN) and
-2018b (IQN), Vieillard et al. 2020 (Munchausen), Daley & Amato 2019 and Gallici et al. 2024 (PQN)
-for lambda-returns.
+Sources: Mnih et al. 2015 (DQN), van Hasselt et al. 2016 (Double), Bellemare et al. 2017 (C51),
+Dabney et al. 2018a (QR-DQN) and 2018b (IQN), Vieillard et al. 2020 (Munchausen), Daley & Amato 2019
+and Gallici et al. 2024 (PQN) for lambda-returns.
 """
 
 from __future__ import annotations
@@ -105,6 +106,44 @@ def quantile_huber(
     each = torch.where(size <= kappa, 0.5 * size.square() / kappa, size - 0.5 * kappa)
     asymmetry = (fractions[..., None] - (difference.detach() < 0).to(each.dtype)).abs()
     return (asymmetry * each).mean(2).sum(1)
+
+
+def projected(reward: Tensor, discount: Tensor, following: Tensor, atoms: Tensor) -> Tensor:
+    """Probabilities of the return on the same atoms, (B, K): Bellemare et al. 2017, algorithm 1.
+
+    Each atom z of what follows moves to ``r + discount * z``, clipped to the first and the last,
+    and the two atoms beside that place share its probability, the nearer having more. Where it
+    lies on an atom, that one has all, which the algorithm as printed loses.
+
+    Args:
+        reward: (B,) n-step return.
+        discount: (B,) gamma**n, 0 where nothing follows.
+        following: (B, K) probabilities, of the action that follows.
+        atoms: (K,) returns at equal distances, rising.
+    """
+    last = len(atoms) - 1
+    low, spacing = atoms[0], (atoms[-1] - atoms[0]) / last
+    moved = distribution_target(reward, discount, atoms[None])  # (B, K)
+    place = ((moved - low) / spacing).clamp(0, last)  # in atoms from the first
+    numbers = torch.arange(last + 1, device=atoms.device)
+    share = (1 - (place[:, None, :] - numbers[:, None]).abs()).clamp(min=0)  # (B, to K, from K)
+    return (share * following[:, None, :]).sum(2)
+
+
+def cross_entropy(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of each row, and the Kullback-Leibler divergence, each (B,).
+
+    They differ by the target's entropy, which no learning changes: the first is the loss of
+    Bellemare et al. 2017, the second (0 where the prediction is right) Rainbow's priority (Hessel
+    et al. 2018).
+
+    Args:
+        logits: (B, K) of the action taken.
+        target: (B, K) probabilities, without gradient.
+    """
+    loss = F.cross_entropy(logits, target, reduction="none")
+    divergence = loss.detach() - torch.special.entr(target).sum(1)
+    return loss, divergence.clamp(min=0)
 
 
 def lambda_returns(

@@ -121,11 +121,6 @@ def find_backbone(
     raise UserError(f"{why} Or paint with other weights: --backbone NAME --weights FILE.")
 
 
-def free_memory(where: torch.device) -> int | None:
-    """Bytes; None where the system does not say."""
-    return torch.cuda.mem_get_info(where)[0] if where.type == "cuda" else device.available_memory()
-
-
 class Easel:
     """One painting's pictures and network, from which each scale's task is made.
 
@@ -198,7 +193,7 @@ class Easel:
 
     def core(self, size: tuple[int, int]) -> int | None:
         """The tiles' side at that size, or None."""
-        free = free_memory(self.content.device)
+        free = device.available_memory(self.content.device)
         return self.config.tile or core_for(*size, self.network, free)
 
     def needed(self) -> tuple[int, float]:

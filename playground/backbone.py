@@ -166,12 +166,12 @@ class Backbone(nn.Module):
     def layer_groups(self) -> list[tuple[str, list[nn.Parameter]]]:
         """(layer name, parameters) from shallow to deep, last the head: each parameter once.
 
-        For learning rates by layer. Batch normalisations belong to the layer that they follow.
+        For learning rates by layer. Normalisations belong to the layer that they follow.
         """
         groups: list[tuple[str, list[nn.Parameter]]] = []
         for name, stage in self.stages():
             parameters = list(stage.parameters())
-            if isinstance(stage, nn.BatchNorm2d) and groups:
+            if isinstance(stage, nn.BatchNorm2d | nn.GroupNorm) and groups:
                 groups[-1][1].extend(parameters)
             elif parameters:
                 groups.append((name, parameters))

@@ -194,11 +194,14 @@ def timed(run: Callable[[], Value], device: torch.device) -> tuple[Value, float]
     return value, time.perf_counter() - began
 
 
-def available_memory() -> int | None:
-    """Bytes of main memory that can be had without swapping; None where the system does not say.
+def available_memory(device: torch.device | None = None) -> int | None:
+    """Bytes that can be had without swapping of main memory, or of a CUDA device's own.
 
-    Linux's own estimate for the whole machine: a container's limit may lie below it.
+    None where the system does not say. Linux's own estimate for the whole machine: a container's
+    limit may lie below it.
     """
+    if device is not None and device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
     try:
         lines = MEMINFO.read_text(encoding="ascii").splitlines()
     except (OSError, ValueError):

@@ -18,7 +18,7 @@ and, where it has them, `schedules: dict[str, LRScheduler]` (saved here, stepped
 that gives a loss of typical size, for `precision auto`), `attach(run)` (called once, before
 anything is loaded, for a task that keeps files of its own in the run), `checkpoint_due: bool` (asks
 for a checkpoint), `reseed(n)` (other random streams, after the n-th return from a divergence),
-`panel_stride: int` (see `panels`) and `join(dict)` (below).
+`panel_stride: int` (see `panels`), `graph: bool` (its `learn` records) and `join(dict)` (below).
 
 Call `seed_everything` before building the task: its first weights are drawn there.
 
@@ -37,7 +37,7 @@ import contextlib
 import math
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -188,6 +188,8 @@ class Trainer:
         UserError: disk full, out of memory, or a training that diverges again after rewinding.
         """
         config, task = self.config, self.task
+        if getattr(task, "graph", False):  # now, not when the first update is due
+            self.updates.check_recordable()
         self.agenda.begin()
         self._logged_progress = task.progress
         evaluated = saved = task.progress  # as it was at the last evaluation and save
@@ -250,6 +252,21 @@ class Trainer:
         a GPU if the optimizer was made with fused=True.
         """
         return self.updates.minimize(loss_fn, optimizer)
+
+    def learn(
+        self,
+        loss_fn: Callable[..., tuple[Tensor, ...]],
+        optimizer: Optimizer,
+        inputs: Sequence[Tensor],
+        graph: bool = False,
+    ) -> tuple[Tensor, ...]:
+        """`minimize` of the first output of `loss_fn(*inputs)`; all of its outputs, detached.
+
+        With `graph` the update is recorded as a CUDA graph and replayed from then on (see
+        `graphs`): `loss_fn` must be the same each time (or equal), depend on tensors alone, and
+        read none off the GPU; outputs hold until the next call. UserError where that cannot be.
+        """
+        return self.updates.learn(loss_fn, optimizer, inputs, graph)
 
     def save(self) -> Path | None:
         """Checkpoint now, with last.safetensors; None while updates or weights are non-finite."""

@@ -3,13 +3,15 @@
     forward under autocast -> backward into this optimizer's parameters -> (every n-th call)
     average over processes, unscale fp16, skip if not finite, clip, step, EMA, clear
 
-Nothing here waits for a GPU, save L-BFGS, which reads its losses itself, and optimizers made
-without fused=True, which cannot skip a step on the device. On a CPU the guard is a plain `if`.
+Nothing here waits for a GPU, save L-BFGS, which reads its losses itself, and optimizers that cannot
+skip a step on the device (PyTorch's made without fused=True). On a CPU the guard is a plain `if`.
+`learn` is the same of a loss with further outputs, and can be recorded as a CUDA graph (`graphs`).
 """
 
 import contextlib
+import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,9 @@ from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
 from playground import norms, ranks
+from playground.errors import UserError
 from playground.gradients import Averaging
+from playground.graphs import CudaRecorder, Outputs, Recorded, Recorder, capturable
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -75,8 +79,10 @@ class Updates:
         # Batch norms' running statistics take in a forward before anyone knows that it is bad.
         self.statistics = list(norms.statistics(task).values())
         self.statistics_before = [tensor.clone() for tensor in self.statistics]
-        self.bad_run: Any = 0  # non-finite updates in a row, up to now
-        self.skipped: Any = 0  # in all
+        self.bad_run = self._counter(0)  # non-finite updates in a row, up to now
+        self.skipped = self._counter(0)  # in all
+        self.recorder: Recorder | None = None  # of `learn`; CUDA graphs
+        self.recorded: dict[Any, Recorded] = {}  # by loss and optimizer
 
     def minimize(self, loss_fn: Callable[[], Tensor], optimizer: Optimizer) -> Tensor:
         """See Trainer.minimize."""
@@ -97,6 +103,54 @@ class Updates:
         if last:
             self._update(optimizer, group, loss)
         return loss
+
+    def learn(
+        self,
+        loss_fn: Callable[..., Outputs],
+        optimizer: Optimizer,
+        inputs: Sequence[Tensor],
+        graph: bool,
+    ) -> Outputs:
+        """See Trainer.learn."""
+        if not graph:
+            return self._learn(loss_fn, optimizer, *inputs)
+        key = (loss_fn, id(optimizer))
+        if key not in self.recorded:
+            self.check_recordable()
+            self.recorder = self.recorder or CudaRecorder()
+            self.recorded[key] = Recorded(
+                functools.partial(self._learn, loss_fn, optimizer),
+                self.recorder,
+                functools.partial(capturable, optimizer),
+            )
+        return self.recorded[key](inputs)
+
+    def _learn(
+        self, loss_fn: Callable[..., Outputs], optimizer: Optimizer, *inputs: Tensor
+    ) -> Outputs:
+        others: list[Tensor] = []
+
+        def closure() -> Tensor:
+            loss, *rest = loss_fn(*inputs)
+            others[:] = [tensor.detach() for tensor in rest]
+            return loss
+
+        loss = self.minimize(closure, optimizer)
+        return loss, *others
+
+    def check_recordable(self) -> None:
+        """UserError where the updates depend on what a graph would not see."""
+        able = [hasattr(o, "_step_supports_amp_scaling") for o in self.task.optimizers.values()]
+        for wrong, reason in (
+            (self.may_read, f"needs a CUDA device, this one is {self.fabric.device.type}"),
+            (self.decay is not None, "goes without --ema, whose decay changes"),
+            (self.accumulate > 1, "goes without --accumulate"),
+            (self.scaler is not None, "cannot scale as fp16 does; use --precision bf16"),
+            (ranks.world() > 1, "is for one process, leave out --devices"),
+            (not all(able), "needs optimizers that skip steps on the GPU by themselves (fused)"),
+        ):
+            if wrong:
+                raise UserError(f"--graph {reason}.")
 
     @torch.no_grad()
     def _update(self, optimizer: Optimizer, group: Group, loss: Tensor) -> None:
@@ -186,9 +240,14 @@ class Updates:
             now.copy_(torch.where(bad, before, now))
 
     def _count(self, bad: Any) -> None:
-        """The same arithmetic for a bool and for a bool tensor."""
-        self.bad_run = (self.bad_run + bad) * bad
-        self.skipped = self.skipped + bad
+        """The same arithmetic for a bool and, in place, for a bool tensor."""
+        self.bad_run += bad
+        self.bad_run *= bad
+        self.skipped += bad
+
+    def _counter(self, value: int) -> Any:
+        """A number where numbers may be read, else one that stays on the device."""
+        return value if self.may_read else torch.tensor(value, device=self.fabric.device)
 
     def finite(self) -> bool:
         """Whether all weights and statistics are, the averaged ones too. Waits for a GPU."""
@@ -238,7 +297,8 @@ class Updates:
                 average.copy_(state["ema"][name])
         if self.scaler is not None and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
-        self.skipped, self.bad_run = state["skipped"], 0
+        self.skipped, self.bad_run = self._counter(state["skipped"]), self._counter(0)
+        self.recorded.clear()  # the state of the optimizers is another one now
 
     def accumulating(self) -> dict[str, Any]:
         """By optimizer, this process's part of an update of which only some calls were made yet."""

@@ -26,8 +26,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from agents.agent import QNetwork
 from agents.dqn import PRESETS
+from agents.qnetwork import QNetwork
 from playground.backbone import create
 from playground.gradients import BUCKET_BYTES
 from playground.run import write_json

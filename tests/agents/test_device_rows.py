@@ -18,12 +18,14 @@ import agents.dqn
 from agents import device_rows
 from agents.device_rows import DeviceRows, on_device
 from agents.dqn import DQN, PRESETS, DQNConfig
+from agents.pqn import PQN
 from agents.replay import Batch, Replay, ReplayFiles
 from playground.errors import UserError
 from playground.run import Run
 from playground.trainer import Trainer, TrainerConfig, seed_everything
 from tests.agents.catch import Catch
 from tests.agents.test_replay import SHAPE, Stream
+from tests.playground.tape import taped
 
 CPU = torch.device("cpu")
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -158,39 +160,68 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 LAPTOP = replace(PRESETS["laptop"], **SMALL)
 NATURE = replace(PRESETS["nature2015"], **SMALL, replay_compression=True)
+BEYOND = replace(  # noise and quantiles drawn in the update, singular vectors that it moves
+    LAPTOP, backbone="impala", width=1.0, trunk_norm="spectral", max_pool=True, noise=0.5,
+    distribution="iqn", quantiles=4, munchausen=0.9, batch_size=4, train_every=12,
+)  # fmt: skip
+MINUTES = replace(
+    PRESETS["minutes"], envs=3, rollout=8, width=0.25, hidden=16, batch_size=12, epsilon_steps=400
+)
 
 
 @pytest.fixture
 def _catch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The tiny game; deterministic mode, which holds for a whole process, ends with the test."""
     monkeypatch.setattr(agents.dqn, "VectorAtari", Catch)
+    monkeypatch.setattr(agents.pqn, "VectorAtari", Catch)
     yield
     torch.use_deterministic_algorithms(False)
 
 
-def train(folder: Path, config: DQNConfig, steps: int = 480, resume: bool = False) -> DQN:
-    """Train, or go on with what was trained there."""
+def train(
+    folder: Path, config: DQNConfig, steps: int = 300, resume: bool = False,
+    precision: str = "fp32", device: str = "cpu", deterministic: bool = True,
+) -> Any:  # fmt: skip
+    """Train, or go on with what was trained there. On a CPU a tape stands in for CUDA's graphs."""
     seed_everything(7)
-    task = DQN(config, seed=7)
-    task.evaluate = lambda trainer: {"score": 0.0}  # type: ignore[method-assign]
-    task.frames = lambda: iter(())  # type: ignore[method-assign]
+    task: Any = (PQN if config.algorithm == "pqn" else DQN)(config, seed=7)
+    task.evaluate = lambda trainer: {"score": 0.0}
+    task.frames = lambda: iter(())
     run = Run.open(folder / "dqn" / "run") if resume else Run.create(folder, "dqn", "run", {})
     settings = TrainerConfig(
-        steps=steps, deterministic=True, precision="fp32", threads=1, seed=7, device="cpu",
-        checkpoint_minutes=None, log_every=60,
+        steps=steps, deterministic=deterministic, precision=precision, threads=1, seed=7,
+        device=device, checkpoint_minutes=None, log_every=60,
     )  # fmt: skip
     trainer = Trainer(settings, task, run)
+    if device == "cuda":
+        unread(task)
+    elif config.graph:
+        task.tape = taped(trainer)
     if resume:
         trainer.resume()
     trainer.fit()
     return task
 
 
-def learned(task: DQN, folder: Path) -> list[Any]:
+def unread(task: DQN) -> None:
+    """Make it an error if an update waits for the GPU, once libraries and graphs are set up."""
+    update = task._update
+
+    def watched(trainer: Trainer) -> dict[str, Any]:
+        torch.cuda.set_sync_debug_mode("error" if task.updates > 5 else "default")
+        try:
+            return update(trainer)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    task._update = watched  # type: ignore[method-assign]
+
+
+def learned(task: Any, folder: Path) -> list[Any]:
     """What two equal trainings agree in: weights, priorities, what was logged but the time."""
     logged = [{k: v for k, v in line.items() if k not in ("per_second", "time")}
               for line in Run.open(folder / "dqn" / "run").metrics()]  # fmt: skip
-    tree = task.replay.tree
+    tree = task.replay.tree if isinstance(task, DQN) else None
     leaves = [] if tree is None else tree.leaves.tolist()
     return [{k: v.tolist() for k, v in task.state_dict().items()}, leaves, logged]
 
@@ -204,9 +235,9 @@ def test_a_training_is_the_same_with_either_and_goes_on_exactly(
     there = replace(config, replay_device="device")
     device = train(tmp_path / "device", there)
     assert host.replay.mirror is None and device.replay.mirror is not None
-    assert host.updates > 60 and host.replay.written > host.replay.steps
+    assert host.updates > 35 and host.replay.written > host.replay.steps
     assert learned(host, tmp_path / "host") == learned(device, tmp_path / "device")
-    train(tmp_path / "halves", there, 270)
+    train(tmp_path / "halves", there, 180)
     again = train(tmp_path / "halves", there, resume=True)
     assert again.replay.mirror is not None
     assert learned(again, tmp_path / "halves")[:2] == learned(device, tmp_path / "device")[:2]
@@ -223,3 +254,42 @@ def test_a_refilled_replay_lies_on_the_device_again(tmp_path: Path) -> None:
     task.load_state(state)
     assert task.replay.written == 0
     assert task.replay.mirror is not None and task.replay.mirror.replay is task.replay
+
+
+@pytest.mark.usefixtures("_catch")
+@pytest.mark.parametrize(
+    ("config", "where", "precision"),
+    [(LAPTOP, "device", "fp32"), (LAPTOP, "host", "bf16"), (NATURE, "device", "fp32"),
+     (BEYOND, "device", "bf16"), (MINUTES, "auto", "fp32")],
+    ids=["laptop", "laptop from main memory", "nature2015", "beyond", "minutes"],
+)  # fmt: skip
+def test_recorded_updates_learn_the_same(
+    config: DQNConfig, where: str, precision: str, tmp_path: Path
+) -> None:
+    """Draws and batches of each update, its random numbers, and the target's copies between them:
+    a replayed update equals one that is computed anew, bit for bit, and reads nothing.
+    """
+    plain = train(tmp_path / "plain", config, 150, precision=precision)
+    taped = replace(config, replay_device=where, graph=True)
+    task = train(tmp_path / "taped", taped, 150, precision=precision)
+    assert task.tape.recordings == 1 and task.tape.replays == task.updates - 3 >= 4
+    assert learned(task, tmp_path / "taped") == learned(plain, tmp_path / "plain")
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("_catch")
+@pytest.mark.parametrize("config", [LAPTOP, NATURE, BEYOND], ids=["laptop", "nature2015", "beyond"])
+def test_a_gpus_updates_wait_for_nothing_and_can_be_replayed(
+    config: DQNConfig, tmp_path: Path
+) -> None:
+    found = []
+    for graph in (False, True):
+        there = replace(config, graph=graph, train_every=6)
+        task = train(  # PyTorch's pooling has no deterministic gradient
+            tmp_path / f"{graph}", there, 200, device="cuda", deterministic=not config.max_pool
+        )
+        assert task.replay.mirror is not None and task.replay.mirror.device.type == "cuda"
+        assert task.updates > 15 and all(p.isfinite().all() for p in task.parameters())
+        found.append([tensor.cpu() for tensor in task.state_dict().values()])
+    if not config.max_pool:
+        torch.testing.assert_close(*found)

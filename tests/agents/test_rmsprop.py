@@ -122,3 +122,31 @@ def test_parameters_without_a_gradient_stay_and_a_closure_is_run() -> None:
 def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="needs lr"):
         CenteredRMSprop([torch.nn.Parameter(torch.ones(1))], **wrong)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_step_that_is_not_finite_can_be_left_out_unread(dtype: torch.dtype) -> None:
+    """By `found_inf`, as in PyTorch's fused optimizers; other steps stay the same bit for bit."""
+    plain, heeding = parameters(dtype), parameters(dtype)
+    one, other = CenteredRMSprop(plain), CenteredRMSprop(heeding)
+    grads = gradients(20).to(dtype)
+    for number, row in enumerate(grads):
+        bad = number in (0, 7, 8)
+        if not bad:
+            update(plain, one, row)
+        other.found_inf = torch.tensor(float(bad))  # type: ignore[attr-defined]
+        if bad:
+            row = torch.where(torch.arange(7) % 3 == 0, torch.nan, torch.inf * row)
+        update(heeding, other, row)
+        assert all(map(torch.equal, plain, heeding)), number
+    for name in ("grad_mean", "square_mean"):
+        for a, b in zip(plain, heeding, strict=True):
+            assert torch.equal(one.state[a][name], other.state[b][name])
+
+
+def test_gradients_that_are_still_scaled_are_refused() -> None:
+    params = parameters()
+    optimizer = CenteredRMSprop(params)
+    optimizer.grad_scale = torch.tensor(8.0)  # type: ignore[attr-defined]
+    with pytest.raises(RuntimeError, match="unscaled"):
+        update(params, optimizer, gradients(1)[0])
