@@ -46,7 +46,7 @@ from torch import Tensor
 
 from generators import style_easel as easel
 from generators.painter import load
-from generators.style_easel import LEAST_PX, Easel, find_backbone, free_memory, scales, several
+from generators.style_easel import LEAST_PX, Easel, find_backbone, scales, several
 from generators.style_losses import POOLINGS, STATISTICS, StyleNetwork
 from generators.style_painting import Painting, brightness
 from playground import device, signals
@@ -317,7 +317,7 @@ def _memory_said(size: tuple[int, int]) -> Iterator[None]:
 
 def _check_memory(ready: Easel, size: tuple[int, int]) -> None:
     """UserError, before anything is begun, for a size that cannot fit even in tiles."""
-    free, (fixed, each) = free_memory(ready.content.device), ready.needed()
+    free, (fixed, each) = device.available_memory(ready.content.device), ready.needed()
     pixels = size[0] * size[1]
     if free is not None and fixed + pixels * each > free:
         factor = math.sqrt(max(0.0, free - fixed) / (pixels * each))

@@ -13,6 +13,7 @@ from generators.style import BEST, GATYS2015, PRESETS, paint, stylize
 from generators.style_easel import Easel, find_backbone, fitting, scales
 from generators.style_losses import StyleNetwork
 from generators.style_painting import Painting, brightness, recolored
+from playground import device
 from playground.backbone import create
 from playground.errors import UserError
 from playground.media import write_image
@@ -324,8 +325,7 @@ def test_pictures_too_small_or_none_are_told(tmp_path):
 
 
 def test_too_little_memory_even_for_tiles_is_told_with_a_size_to_try(monkeypatch):
-    monkeypatch.setattr(style, "free_memory", lambda where: 2 * 10**9)
-    monkeypatch.setattr(style_easel, "free_memory", lambda where: 2 * 10**9)
+    monkeypatch.setattr(device, "available_memory", lambda where: 2 * 10**9)
     with pytest.raises(UserError, match=r"20000x15000 pixels takes .* GB.*--size (\d+)") as e:
         painted(size=20000)
     size = int(str(e.value).rstrip(".").rpartition(" ")[2])
