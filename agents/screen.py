@@ -131,6 +131,10 @@ class Screen:
         """The emulator's memory now, (128,) uint8."""
         return self._ale.getRAM()
 
+    def poke(self, address: int, value: int) -> None:
+        """Write a byte of the memory, at 0 to 127; the game goes on with it and draws it."""
+        self._ale.setRAM(address, value)
+
     def rgb(self) -> np.ndarray:
         """The screen now, (height, 160, 3) uint8."""
         return self._ale.getScreenRGB()

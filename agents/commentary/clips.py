@@ -19,9 +19,10 @@ from agents.atari import action_names, episode_seed
 from agents.commentary.chasers import chaser
 from agents.commentary.facts import moment, statements
 from agents.commentary.games import TABLES
-from agents.commentary.stirring import StirredScreen
+from agents.commentary.stirring import stir
 from agents.commentary.table import Moment, Truth
 from agents.players import EPISODE_STEPS, EPSILONS, Episode, Player, greedy, zoo_agents
+from agents.screen import Screen
 from playground.errors import UserError
 from playground.frames import Box
 
@@ -131,7 +132,7 @@ def _play(
 ) -> Iterator[Example]:
     """Clips of one emulator; without a player at random."""
     rng = np.random.default_rng([seed, 0xCA97])
-    screen = StirredScreen(game, "machado", seed)
+    screen = Screen(game, "machado", seed)
     table = TABLES[game]
     length = (frames - 1) * spacing + 1
     past: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=length + 1)
@@ -157,7 +158,7 @@ def _play(
             if terminated or truncated:
                 break
             if stirred and rng.random() < 1 / STIR_STEPS:
-                screen.stir(rng)
+                stir(screen, rng)
                 past.clear()
                 obs, _, terminated, truncated, _ = screen.step(0)  # draws what was written
                 if terminated or truncated:

@@ -17,15 +17,12 @@ from agents.screen import Screen
 Bytes = dict[int, int]  # address -> value
 
 
-class StirredScreen(Screen):
-    """A screen whose console's memory can be written."""
-
-    def stir(self, rng: np.random.Generator) -> None:
-        """Other figures; nothing for games where none are known."""
-        stirring = STIRRINGS.get(self.game)
-        if stirring is not None:
-            for address, value in stirring(self.ram, rng).items():
-                self._ale.setRAM(address, value)
+def stir(screen: Screen, rng: np.random.Generator) -> None:
+    """Other figures; nothing for games where none are known."""
+    stirring = STIRRINGS.get(screen.game)
+    if stirring is not None:
+        for address, value in stirring(screen.ram, rng).items():
+            screen.poke(address, value)
 
 
 def _digits(rng: np.random.Generator, *addresses: int, most: int) -> Bytes:

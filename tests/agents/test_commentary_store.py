@@ -10,7 +10,7 @@ from agents import ram as ram_facts
 from agents.atari import action_names
 from agents.commentary import GAMES, STRANGERS, USUAL, describe, examples, store
 from agents.commentary.chasers import CHASES, chaser
-from agents.commentary.stirring import STIRRINGS, StirredScreen
+from agents.commentary.stirring import STIRRINGS, stir
 from agents.screen import Screen
 from playground.errors import UserError
 
@@ -73,7 +73,7 @@ def test_every_game_has_its_stirring_and_its_chase():
 @pytest.mark.parametrize("game", GAMES)
 def test_a_stirred_figure_is_drawn_as_it_is_told(game):
     """Two consoles in the same state: other figures, other pixels; equal figures, equal pixels."""
-    screens = [StirredScreen(game, "machado", 5) for _ in range(2)]
+    screens = [Screen(game, "machado", 5) for _ in range(2)]
     for screen in screens:
         screen.reset()
         for _ in range(40):
@@ -81,7 +81,7 @@ def test_a_stirred_figure_is_drawn_as_it_is_told(game):
     assert np.array_equal(screens[0].rgb(), screens[1].rgb())
     before = ram_facts.facts(game, screens[0].ram)
     rng = np.random.default_rng(2)
-    screens[0].stir(rng)
+    stir(screens[0], rng)
     for screen in screens:
         screen.step(0)
     after = ram_facts.facts(game, screens[0].ram)
