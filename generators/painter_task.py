@@ -30,6 +30,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -330,14 +331,17 @@ class PainterTask(nn.Module):
 
     def frames(self) -> Iterator[Frame]:
         """Held-out pictures in each of the styles that learn."""
-        painter = self.painter()
-        shown = [source[0, :3] for source in self.held_out]
-        shown += [source[1, :3] for source in self.held_out if len(source) > 1]
-        pictures = [to_pixels(picture) for picture in shown[:SHOWN]]
+        painter, pictures = self.painter(), self.shown(SHOWN)
         for name in self.plan.styles[self.first :]:
             mixture = painter.mixture(name)
             for pixels in pictures:
                 yield Frame(painter.paint(pixels, mixture), name)
+
+    def shown(self, count: int) -> list[np.ndarray]:
+        """So many held-out pictures at most, (H, W, 3) uint8, of each source in turn."""
+        most = max(map(len, self.held_out), default=0)
+        found = [source[i, :3] for i in range(most) for source in self.held_out if i < len(source)]
+        return [to_pixels(picture) for picture in found[:count]]
 
     def export(self, path: Path) -> None:
         """Write the painter's file, which `load` reads."""

@@ -10,19 +10,25 @@ from pathlib import Path
 from agents import frame_pairs
 from agents import pictures as kept_pictures
 from generators import painter_task
+from generators.painter import load
 from generators.painter_data import paintings
 from generators.painter_task import PainterConfig, PainterTask
 from playground import data, ranks
 from playground.data import Pictures, to_stderr
 from playground.errors import UserError
-from playground.run import Run
+from playground.gallery import BEFORE, CAPTIONS
+from playground.media import write_image
+from playground.run import Run, write_json
 from playground.trainer import TrainerConfig
+from scripts.painted_sheets import sheet, strip
 from scripts.training import PLAY, Door, quoted
 
 FRAMES = 500  # pairs of each game
 KEPT = "clips.npz"  # of games, in the run
 HELD_OUT = 1 / 10  # of a folder, for scoring,
 MOST_HELD_OUT = 64  # but no more
+SHOWN = 4  # held-out pictures on the gallery's sheets
+STRIP = 4  # styles on its strip
 EVALUATE_EVERY = 500  # updates, where --evaluate-every does not say
 
 
@@ -136,6 +142,7 @@ def _finish(task: PainterTask, run: Run) -> list[str]:
     found = [line for line in run.metrics() if "evaluate/style" in line]
     if not found:
         return []
+    _sheets(task, run)
     best = max(found, key=lambda line: line["evaluate/score"])
     size = (run.path / "best.safetensors").stat().st_size
     return [
@@ -143,6 +150,25 @@ def _finish(task: PainterTask, run: Run) -> list[str]:
         f"{best['evaluate/content']:.4g}, flicker {best['evaluate/flicker']:.2g} of 255) at "
         f"{best['step']:,} updates; {len(task.plan.styles)} styles in {size / 1e3:,.0f} kB."
     ]
+
+
+def _sheets(task: PainterTask, run: Run) -> None:
+    """For the run's gallery: held-out pictures by styles, from style to style, before and after."""
+    painter = load(run.path / "best.safetensors")
+    contents = [(f"picture {i}", each) for i, each in enumerate(task.shown(SHOWN), start=1)]
+    captions = {"styles.png": "held-out pictures in every style"}
+    write_image(run.gallery / "styles.png", sheet(painter, contents, painter.styles))
+    if len(painter.styles) > 1:
+        few = painter.styles[:STRIP]
+        write_image(run.gallery / "blends.png", strip(painter, contents[:2], few))
+        captions["blends.png"] = "from style to style"
+    _, pixels = contents[0]
+    for credit in painter.credits:
+        file = run.gallery / f"in-{credit.name}.png"
+        write_image(file, painter.paint(pixels, painter.mixture(credit.name)))
+        write_image(file.with_name(f"{file.stem}{BEFORE}.png"), pixels)
+        captions[file.name] = " ".join(str(credit).split())
+    write_json(run.gallery / CAPTIONS, captions)
 
 
 STYLE = Door(

@@ -61,6 +61,10 @@ def test_photos_and_games_a_run_and_going_on(capsys, monkeypatch):
     run = Path("runs/style/a")
     assert load(run).styles == ("a0", "b0") and (run / train_style.KEPT).exists()
     assert len(list((run / "gallery").glob("panel-*.png"))) == 2
+    for name in ("styles", "blends", "in-a0", "in-a0.before", "in-b0"):
+        assert (run / "gallery" / f"{name}.png").exists(), name
+    page = (run / "gallery" / "index.html").read_text()
+    assert page.count('class="slider"') == 2 and "held-out pictures in every style" in page
     monkeypatch.setattr(frame_pairs, "pairs", None)  # must not be played again
     assert main(["train", "style", "--resume", str(run), "--steps", "3"]) == 0
     assert "from 2 updates" in capsys.readouterr().out
