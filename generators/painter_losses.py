@@ -75,7 +75,7 @@ def checkerboard(paintings: Tensor) -> Tensor:
     """What alternates in rows and columns at once: the mean square of its second differences.
 
     Of pixels, and of cells of 2x2 pixels, where a network that enlarges its maps by 2 leaves such
-    patterns: to styles' statistics they look like fine strokes. Edges and strokes have little of it.
+    patterns: to styles' statistics they look like fine strokes. Edges and strokes have little.
     """
     found = paintings.new_zeros(())
     for x in (paintings, F.avg_pool2d(paintings, 2)):

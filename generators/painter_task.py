@@ -37,7 +37,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from generators.painter import TASK, Credit, Painter, copied, load
 from generators.painter_data import Pairs, followers, painting_of, pictures_first, split_clips
-from generators.painter_losses import StyleTargets, flicker, tone, unchanged
+from generators.painter_losses import StyleTargets, checkerboard, flicker, tone, unchanged
 from generators.painter_net import Held, Plan, StyledNorm, fixed_grain, grain, one_hot
 from generators.style_easel import LEAST_PX, find_backbone
 from generators.style_losses import (
@@ -91,6 +91,7 @@ class PainterConfig:
     content_weight: float = setting(0.25, "of the content, the style's being 1")
     flicker_weight: float = setting(1.0, "of differences between paintings of the same")
     tone_weight: float = setting(0.2, "of light and shade that are not the picture's")
+    grid_weight: float = setting(0.3, "of checkerboards")
     variation_weight: float = setting(0.5, "of differences between neighbouring pixels")
     width: int = setting(48, "channels at stride 4")
     narrow: int = setting(16, "channels at stride 2")
@@ -111,6 +112,7 @@ class PainterConfig:
             "content_weight",
             "flicker_weight",
             "tone_weight",
+            "grid_weight",
             "variation_weight",
             "blocks",
         ):
@@ -237,7 +239,7 @@ class PainterTask(nn.Module):
         return (
             losses["style"] + c.content_weight * losses["content"]
             + c.flicker_weight * losses["flicker"] + c.tone_weight * losses["tone"]
-            + c.variation_weight * losses["variation"]
+            + c.grid_weight * losses["grid"] + c.variation_weight * losses["variation"]
         )  # fmt: skip
 
     def _losses(self, pixels: Tensor, styles: Tensor, seeded: bool) -> dict[str, Tensor]:
@@ -263,6 +265,7 @@ class PainterTask(nn.Module):
             "content": torch.stack(content).mean(),
             "flicker": flicker(painted, other, same),
             "tone": tone(painted, first),
+            "grid": checkerboard(painted),
             "variation": total_variation(painted),
         }
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from generators.painter_losses import TONE_PX, StyleTargets, flicker, tone, unchanged
+from generators.painter_losses import TONE_PX, StyleTargets, checkerboard, flicker, tone, unchanged
 from generators.style_losses import StyleNetwork, layer_weights, sums
 from playground.backbone import create
 
@@ -58,3 +58,14 @@ def test_tone_is_one_less_the_correlation_of_shades():
     speckled = picture + 0.1 * torch.tensor([1.0, -1.0]).repeat(16)  # strokes are free
     assert float(tone(speckled, picture)) == pytest.approx(0, abs=1e-3)
     assert float(tone(other, torch.full_like(other, 0.5))) == 0
+
+
+def test_checkerboards_are_found_and_stripes_are_not():
+    rows, columns = torch.meshgrid(torch.arange(8), torch.arange(12), indexing="ij")
+    board = 0.5 + 0.1 * (-1.0) ** (rows + columns).expand(1, 3, 8, 12)
+    large = board.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    assert float(checkerboard(board)) == pytest.approx(0.4**2, rel=1e-4)
+    assert float(checkerboard(large)) > 0.4**2  # in cells all of it, and corners in pixels
+    stripes = 0.5 + 0.1 * (-1.0) ** columns.expand(1, 3, 8, 12)
+    assert float(checkerboard(stripes)) == 0
+    assert float(checkerboard(torch.full((1, 3, 8, 8), 0.3))) == 0
