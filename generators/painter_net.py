@@ -10,8 +10,9 @@ instead of transposed convolutions, which leave checkerboards; borders that mirr
 
 Departs from these: 16 and 48 channels instead of 32 to 128, a stem of stride 2 instead of 9x9
 convolutions on all pixels, and a way around the residual blocks at stride 2, which together make it
-real-time on a CPU; bilinear enlarging instead of nearest pixels, which show as steps; and it paints
-on a grained canvas. A network that sees nothing but the picture can put strokes on a flat
+real-time on a CPU; bilinear enlarging of softened maps instead of nearest pixels, which show as
+steps, and leave room for checkerboards, which styles' statistics take for strokes; and it paints on
+a grained canvas. A network that sees nothing but the picture can put strokes on a flat
 background only by what lies far away, a ball for instance, and then they move when the ball does.
 Grain, noise that belongs to a place and never changes, is something that strokes can hold on to.
 
@@ -116,6 +117,16 @@ def doubled(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="bilinear")
 
 
+def softened(x: Tensor) -> Tensor:
+    """Without what alternates from cell to cell, which enlarging would show as a grid.
+
+    Binomial 3x3, whose response to it is 0 (Zhang 2019, "Making Convolutional Networks
+    Shift-Invariant Again", blurs before it makes smaller for the same reason).
+    """
+    x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    return F.avg_pool2d(F.avg_pool2d(x, 2, 1), 2, 1)
+
+
 class Block(nn.Module):
     """Two convolutions beside a way around them."""
 
@@ -164,7 +175,7 @@ class PainterNet(nn.Module):
             coarse = block(coarse, mixture, held)
         both = torch.cat([doubled(coarse), fine], 1)
         fine = F.relu(self.up_norm(self.up(both), mixture, held))
-        painted = torch.sigmoid(self.out(doubled(fine)))
+        painted = torch.sigmoid(self.out(doubled(softened(fine))))
         return painted[:, :, :height, :width]
 
 

@@ -361,11 +361,11 @@ class PainterTask(nn.Module):
 
     def state(self) -> dict[str, Any]:
         """All that is not a tensor of the module."""
-        return {"order": self.pairs.order, "figures": self.figures, "horizon": self.horizon}
+        return {"order": self.pairs.order, "figures": self.figures}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore `state()`."""
-        self.figures, self.horizon = state["figures"], state["horizon"]
+        self.figures = state["figures"]
         self.pairs.reorder(state["order"])
 
     def reseed(self, number: int) -> None:

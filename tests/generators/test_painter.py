@@ -23,6 +23,7 @@ from generators.painter_net import (
     fixed_grain,
     grain,
     one_hot,
+    softened,
 )
 from playground.errors import UserError
 from playground.frames import Box, Frame
@@ -334,3 +335,16 @@ def test_a_cut_and_another_size_begin_anew(painter):
         assert np.array_equal(film.paint(other), painter.paint(other, mixture))
     several = np.stack([pixels(40, 32), pixels(40, 32)])
     assert film.paint(several).shape == several.shape
+
+
+def test_softened_maps_have_no_grid_left():
+    rows, columns = torch.meshgrid(torch.arange(6), torch.arange(9), indexing="ij")
+    for board in ((-1.0) ** (rows + columns), (-1.0) ** rows, (-1.0) ** columns):
+        inside = softened(board.expand(1, 2, 6, 9))[..., 1:-1, 1:-1]
+        assert inside.shape == (1, 2, 4, 7) and float(inside.abs().max()) < 1e-6
+    ramp = columns.float().expand(1, 1, 6, 9)
+    assert torch.allclose(softened(ramp)[..., 1:-1], ramp[..., 1:-1])  # slopes stay
+    dot = torch.zeros(1, 1, 5, 5)
+    dot[0, 0, 2, 2] = 16
+    expected = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]])
+    assert torch.equal(softened(dot)[0, 0, 1:4, 1:4], expected)

@@ -110,7 +110,8 @@ def test_losses_are_what_they_are_called(art):
     )
     total = made._total(losses)
     weights = {"style": 1.0, "content": TINY.content_weight, "flicker": TINY.flicker_weight,
-               "tone": TINY.tone_weight, "grid": TINY.grid_weight, "variation": TINY.variation_weight}  # fmt: skip
+               "tone": TINY.tone_weight, "grid": TINY.grid_weight,
+               "variation": TINY.variation_weight}  # fmt: skip
     expected = sum(weights[name] * float(value.detach()) for name, value in losses.items())
     assert float(total.detach()) == pytest.approx(expected, rel=1e-5)
     made.close()
