@@ -51,7 +51,10 @@ def unseen(task: DQN) -> None:
     "change",
     [
         {},
-        {"double": True, "n_step": 1, "priority": 0.0, "dueling": False, "loss": "mse"},
+        pytest.param(
+            {"double": True, "n_step": 1, "priority": 0.0, "dueling": False, "loss": "mse"},
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             {"distribution": "qr", "quantiles": 8, "double": True, "replay_compression": True},
             marks=pytest.mark.slow,
