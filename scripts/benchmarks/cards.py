@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from playground.config import to_json
@@ -39,7 +41,7 @@ def trained(
         curve: what each row of the learning curve has beside updates and minutes.
         extra: flags of the command that are no settings.
     """
-    config, settings = run.settings["config"], run.settings["trainer"]
+    config, settings = map(_plain, (run.settings["config"], run.settings["trainer"]))
     known = {name: value for part in usual for name, value in to_json(part).items()}
     words = [f"{PLAY} train {run.task} --preset {run.settings['preset']}", *filter(None, [extra])]
     total, found = evaluations(run)
@@ -58,6 +60,14 @@ def trained(
             [line["step"], minutes, *(line.get(f"evaluate/{name}") for name in curve)]
             for minutes, line in found
         ],
+    }
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Files without their folders, which are nobody else's."""
+    return {
+        name: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+        for name, value in settings.items()
     }
 
 
@@ -89,5 +99,5 @@ def flags(
             words.append(f"--{flag}" if value else f"--no-{flag}")
         else:
             shown = ",".join(map(str, value)) if isinstance(value, list | tuple) else value
-            words.append(f"--{flag} {'none' if value is None else shown}")
+            words.append(f"--{flag} {'none' if value is None else shlex.quote(str(shown))}")
     return words
