@@ -182,15 +182,6 @@ def test_an_agents_game_is_painted_while_it_plays():
     assert min(apart) > 5
 
 
-def test_the_zoo_shows_the_styles(capsys):
-    assert main(["zoo"]) == 0
-    out = capsys.readouterr().out
-    assert "zoo:painter" in out and "starry_night" in out
-    assert "The Great Wave, Hokusai, 1831" in out
-    assert main(["zoo", "--json"]) == 0
-    assert '"great_wave"' in capsys.readouterr().out
-
-
 # mistakes
 
 
