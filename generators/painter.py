@@ -55,9 +55,13 @@ class Credit:
     year: str = ""
     terms: str = ""
 
+    @property
+    def told(self) -> str:
+        """All but the name."""
+        return ", ".join(filter(None, (self.title, self.painter, self.year, self.terms)))
+
     def __str__(self) -> str:
-        told = [part for part in (self.title, self.painter, self.year, self.terms) if part]
-        return f"{self.name:24} {', '.join(told)}".rstrip()
+        return f"{self.name:24} {self.told}".rstrip()
 
 
 class Painter:

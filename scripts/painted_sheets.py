@@ -45,7 +45,7 @@ def strip(painter: Painter, contents: Named, styles: Sequence[str]) -> np.ndarra
 
 def write_sliders(out: Path, painter: Painter, contents: Named, styles: Sequence[str]) -> None:
     """A page (.html) of every content in every style, its original over it: drag the corner."""
-    credits = {credit.name: " ".join(str(credit).split()[1:]) for credit in painter.credits}
+    credits = {credit.name: credit.told for credit in painter.credits}
     sections = []
     for style in styles:
         figures = []

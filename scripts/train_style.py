@@ -167,7 +167,7 @@ def _sheets(task: PainterTask, run: Run) -> None:
         file = run.gallery / f"in-{credit.name}.png"
         write_image(file, painter.paint(pixels, painter.mixture(credit.name)))
         write_image(file.with_name(f"{file.stem}{BEFORE}.png"), pixels)
-        captions[file.name] = " ".join(str(credit).split())
+        captions[file.name] = f"{credit.name}: {credit.told}"
     write_json(run.gallery / CAPTIONS, captions)
 
 

@@ -42,6 +42,7 @@ def main() -> int:
         help="of the best evaluation, or the newest (default best)")  # fmt: skip
     add("--extra", default="", help="flags of the training that are no settings: '--frames 300'")
     add("--terms", help="of its data, instead of those that the training was told")
+    add("--course", metavar="TEXT", help="what the command does not say of how it was trained")
     add("--flicker", type=Path, metavar="FILE", help="figures of painter_flicker.py")
     args = parser.parse_args()
     run = Run.open(args.run)
@@ -63,6 +64,8 @@ def main() -> int:
         "frames_a_second": round(1 / seconds, 1),
         "timed_on": f"{device_name()}, {THREADS} threads, {FRAME[1]}x{FRAME[0]} pixels",
     }
+    if args.course:
+        card["course"] = args.course
     if args.flicker:
         card["flicker"] = read_json(args.flicker)["rows"]
     painter.save(ZOO / f"{args.name}.safetensors")
