@@ -3,7 +3,7 @@
 Pictures come as `caption_pairs.Pairs`, uint8 pixels with sentences; out come the sentences of a
 `captioner.Captioner`, which `load` reads. Training is cross-entropy on the next word (teacher
 forcing), and then, where asked for, self-critical: captions are drawn, and made likelier by how
-much better their CIDEr-D is than the likeliest caption's (Rennie et al. 2017). The encoder is
+much better the judge rewards them than the likeliest caption (Rennie et al. 2017). The encoder is
 frozen first, its features computed once, and then learns at a rate of its own. Scores always come
 from captions that were decoded word by word, and a judge.
 
@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 
 from generators.caption_judges import Judge
-from generators.caption_losses import Critic, grounding, sequence_log_probability
+from generators.caption_losses import grounding, sequence_log_probability
 from generators.caption_memory import Memories, fits, to_memory_input
 from generators.caption_nets import doubly_stochastic
 from generators.caption_pairs import Batch, Pairs, batch, cells_of, union_of, vocabulary_of
@@ -75,12 +75,11 @@ class Captioning(nn.Module):
     ) -> None:
         super().__init__()
         config.check()
-        if config.critical and not all(pairs.references(i) for i in range(len(pairs))):
-            raise UserError(f"--critical needs captions to compare with; {config.data} has none.")
         self.config, self.pairs, self.held_out, self.judge = config, pairs, held_out, judge
         self.seed = self.order = seed
         self.horizon = steps or config.updates
         self.vocabulary = vocabulary_of(pairs, config.min_count, config.digits)
+        self.critic = judge.critic(pairs, self.vocabulary) if config.critical else None
         grid = None if config.grid is None else (config.grid[0], config.grid[1])
         self.plan = Plan(
             config.backbone, config.layer, grid, (config.size[0], config.size[1]), config.frames,
@@ -102,7 +101,6 @@ class Captioning(nn.Module):
         self.figures: dict[str, float] = {}  # of the newest evaluation, made after so many updates:
         self.scored_at = 0
         self.keep: Callable[[Path], None] = lambda folder: None  # files of its own in the run
-        self._critic: Critic | None = None
         self._memories: dict[str, Memories] = {}
         self._does_fit: bool | None = None  # see `_fits`
         self.grid = encoder.grid_of(*self.plan.size)  # rows and columns of the memory
@@ -201,12 +199,12 @@ class Captioning(nn.Module):
         self, trainer: Trainer, read: Batch, memory: Callable[[], Tensor]
     ) -> dict[str, Any]:
         """Rennie et al. 2017, equation 11: the likeliest caption's reward is the baseline."""
-        if self._critic is None:
-            references = [self.pairs.references(i) for i in range(len(self.pairs))]
-            self._critic = Critic(references, self.vocabulary)
+        assert self.critic is not None
         decoder, count = self.parts.decoder, self.config.sentences
+        registers = self.pairs.registers or (None,)
+        register = registers[self.progress % len(registers)]
         decoder.eval()  # what is drawn and what is learned from are one distribution
-        begin = begin_of(self.plan, self.vocabulary, None)
+        begin = begin_of(self.plan, self.vocabulary, register)
         unsaid = never(self.plan, self.vocabulary)
         with torch.no_grad():
             seen = memory().float()
@@ -215,8 +213,8 @@ class Captioning(nn.Module):
             drawn = say(
                 speaker, seen.repeat_interleave(count, 0), begin, END, self.config.longest, 1.0
             )
-        base = self._critic(likeliest.words, read.indices)
-        reward = self._critic(drawn.words, read.indices.repeat_interleave(count))
+        base = self.critic(likeliest.words, read.indices, register)
+        reward = self.critic(drawn.words, read.indices.repeat_interleave(count), register)
         better = (reward - base.repeat_interleave(count)).to(trainer.device)
 
         def loss() -> Tensor:

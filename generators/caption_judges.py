@@ -1,14 +1,21 @@
-"""Who says how good captions are: figures of a whole set, and a mark for each caption."""
+"""Who says how good captions are: figures of a whole set, a mark for each caption, and rewards."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from torch import Tensor
+
+from generators.caption_losses import CiderCritic
 from generators.caption_metrics import cider_d, evaluate
 from generators.caption_pairs import Pairs
 from generators.captioner import Caption
-from generators.words import metric_tokens
+from generators.words import Vocabulary, metric_tokens
+from playground.errors import UserError
+
+# Captions as numbers of words (B, S), indices of their pairs (B,), their register -> rewards (B,).
+Critic = Callable[[Tensor, Tensor, str | None], Tensor]
 
 
 class Judge(NamedTuple):
@@ -22,6 +29,7 @@ class Judge(NamedTuple):
         [Pairs, Sequence[int], Mapping[str | None, Sequence[Caption]]], dict[str, float]
     ]
     marks: Callable[[Pairs, Sequence[int], Sequence[Caption]], Sequence[float]]
+    critic: Callable[[Pairs, Vocabulary], Critic]
 
 
 def _tokens(
@@ -47,4 +55,12 @@ def photo_marks(
     return [100 * float(mark) for mark in cider_d(*_tokens(pairs, indices, captions)).pictures]
 
 
-PHOTOS = Judge(photo_figures, photo_marks)
+def photo_critic(pairs: Pairs, vocabulary: Vocabulary) -> Critic:
+    """CIDEr-D against all captions of each picture."""
+    references = [pairs.references(index) for index in range(len(pairs))]
+    if not all(references):
+        raise UserError("--critical needs captions to compare with, and some pictures have none.")
+    return CiderCritic(references, vocabulary)
+
+
+PHOTOS = Judge(photo_figures, photo_marks, photo_critic)

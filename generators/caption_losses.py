@@ -1,7 +1,7 @@
 """What captioners learn from beside the next word: where to look, and rewards for whole captions.
 
 grounding                   Liu et al. 2017, "Attention Correctness in Neural Image Captioning"
-Critic                      CIDEr-D as a reward, Rennie et al. 2017, "Self-Critical Sequence
+CiderCritic                 CIDEr-D as a reward, Rennie et al. 2017, "Self-Critical Sequence
                             Training for Image Captioning"
 sequence_log_probability    of captions that were drawn, in one pass
 """
@@ -29,7 +29,7 @@ def grounding(attention: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
     return -share.clamp_min(FLOOR).log().mean(), share.detach().mean()
 
 
-class Critic:
+class CiderCritic:
     """CIDEr-D of captions against all references of their pictures.
 
     The end is a token in both, as Rennie et al. have it: else captions learn to break off.
@@ -40,7 +40,7 @@ class Critic:
         end = SPECIAL[END]
         self._scorer = CiderD([[[*metric_tokens(r), end] for r in own] for own in references])
 
-    def __call__(self, words: Tensor, pictures: Tensor) -> Tensor:
+    def __call__(self, words: Tensor, pictures: Tensor, register: str | None = None) -> Tensor:
         """(B, S) captions as numbers, `pictures` (B,) their indices -> float (B,)."""
         texts = self._vocabulary.decode(words)
         ended = (words == END).any(1).tolist()

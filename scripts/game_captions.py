@@ -14,11 +14,14 @@ import torch
 from torch import Tensor
 
 from agents.commentary import comment, describe, judge, mentions
+from agents.commentary.merits import MERITS
 from agents.commentary.speech import words_of
 from agents.commentary.store import Clips, Known
 from agents.commentary.table import Statement
+from generators.caption_judges import Critic, Judge
 from generators.caption_pairs import Named, Pairs, Rectangle, Told, cells_of
 from generators.captioner import Caption
+from generators.words import Vocabulary
 from playground.frames import Box
 
 REGISTERS = ("describe", "comment")
@@ -151,6 +154,21 @@ def game_marks(pairs: Any, indices: Sequence[int], captions: Sequence[Caption]) 
         lacking = 1 - len(found.mentioned) / len(found.main) if found.main else 0.0
         marks.append(100 * (1 - wrong) - lacking)  # falsehood first
     return marks
+
+
+def game_critic(pairs: Any, vocabulary: Vocabulary) -> Critic:
+    """What captions are worth by the facts that they state: see `agents.commentary.merits`."""
+
+    def rewards(words: Tensor, indices: Tensor, register: str | None) -> Tensor:
+        merit = MERITS[register or REGISTERS[0]]
+        texts = vocabulary.decode(words)
+        truths = [pairs.known(index).truth for index in indices.tolist()]
+        return torch.tensor([merit(*each) for each in zip(texts, truths, strict=True)])
+
+    return rewards
+
+
+GAMES = Judge(judge_games, game_marks, game_critic)
 
 
 def count(pairs: Any, indices: Sequence[int], captions: Sequence[Caption]) -> Tally:

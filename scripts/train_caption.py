@@ -25,7 +25,7 @@ from playground.gallery import CAPTIONS
 from playground.media import write_image
 from playground.run import Run, read_json, write_json
 from playground.trainer import TrainerConfig
-from scripts.game_captions import GamePairs, game_marks, judge_games
+from scripts.game_captions import GAMES, GamePairs
 from scripts.training import PLAY, Door, quoted
 
 CLIPS = 2000  # of each game
@@ -36,7 +36,6 @@ KEPT = "clips.npz"  # of games, in the run
 EVALUATIONS = 10  # of a training, where --evaluate-every does not say
 SPLITS: tuple[Split, Split] = ("train", "val")
 EXAMPLES = 4  # best and worst, in the run's gallery
-GAMES = Judge(judge_games, game_marks)
 
 
 def _settings(preset: str, args: argparse.Namespace) -> tuple[CaptionConfig, TrainerConfig]:

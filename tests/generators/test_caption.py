@@ -8,7 +8,7 @@ import torch
 
 from generators import caption, caption_memory
 from generators.caption import PRESETS, Captioning, for_clips
-from generators.caption_judges import PHOTOS, Judge
+from generators.caption_judges import PHOTOS
 from generators.caption_pairs import Named, Told
 from generators.captioner import load
 from playground.errors import UserError
@@ -152,19 +152,20 @@ def test_memory_that_does_not_fit_is_said_and_done_without(tmp_path, monkeypatch
     assert "computed anew" in capsys.readouterr().err and not task._memories
 
 
-def test_self_critical_updates_make_likelier_what_is_rewarded(tmp_path, monkeypatch):
-    class Fond:
+def test_self_critical_updates_make_likelier_what_is_rewarded(tmp_path):
+    def fond(pairs, vocabulary):
         """Of captions that begin with "on"."""
+        assert len(pairs) == 8
 
-        def __init__(self, references, vocabulary):
-            assert len(references) == 8
-            self.wanted = vocabulary.index["on"]
+        def rewards(words, indices, register):
+            assert register is None
+            return (words[:, 0] == vocabulary.index["on"]).float()
 
-        def __call__(self, words, pictures):
-            return (words[:, 0] == self.wanted).float()
+        return rewards
 
-    monkeypatch.setattr(caption, "Critic", Fond)
-    task = made(updates=50, critical=25, critical_rate=1e-3, sentences=4, encoder_rate=0.0)
+    judge = PHOTOS._replace(critic=fond)
+    changes = {"updates": 50, "critical": 25, "critical_rate": 1e-3, "sentences": 4}
+    task = made(judge=judge, encoder_rate=0.0, **changes)
     run = trained(task, tmp_path, 50)
     lines = [line for line in run.metrics() if "reward" in line]
     assert len(lines) == 25 and "loss" not in lines[0]
@@ -188,7 +189,7 @@ def test_clips_have_registers_and_digits(tmp_path):
         for_clips(SMALL), size=(32, 32), layer="relu3_1", hidden=64, batch_size=8, updates=70,
         warmup=5, samples=8, learning_rate=5e-3, encoder_rate=1e-4,
     )  # fmt: skip
-    judge = Judge(lambda pairs, indices, said: {"score": len(said)}, PHOTOS.marks)
+    judge = PHOTOS._replace(figures=lambda pairs, indices, said: {"score": len(said)})
     task = made(config, pairs=Spoken(4), judge=judge)
     run = trained(task, tmp_path, 70)
     one = load(run.path)
@@ -282,7 +283,7 @@ def test_settings_that_do_not_do(changes, part):
 def test_critical_updates_need_references():
     class Silent(Squares):
         def references(self, index):
-            return []
+            return [] if index == 3 else super().references(index)
 
     with pytest.raises(UserError, match="captions to compare with"):
         made(pairs=Silent(), critical=5)

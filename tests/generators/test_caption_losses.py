@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from generators.caption_losses import FLOOR, Critic, grounding, sequence_log_probability
+from generators.caption_losses import FLOOR, CiderCritic, grounding, sequence_log_probability
 from generators.caption_metrics import cider_d
 from generators.caption_nets import Attend, Transformer
 from generators.captioner import Masked
@@ -26,7 +26,7 @@ def test_grounding_is_the_share_that_looks_there():
 def test_rewards_are_cider_with_the_end_as_a_token():
     references = [["A dog runs.", "The dog is running."], ["Two cats sleep."], ["A red car."]]
     words = Vocabulary.build([t for own in references for t in own], 1)
-    critic = Critic(references, words)
+    critic = CiderCritic(references, words)
     whole = words.encode(["a dog runs."])[:, 1:]
     cut = whole[:, :2]  # never ended
     ended = [[["a", "dog", "runs", "<end>"]], [["a", "dog"]]]

@@ -106,6 +106,9 @@ def test_clips_of_games_are_kept_in_the_run(played, capsys):
     one = load(played)
     assert one.plan.frames == 4 and one.plan.registers == ("describe", "comment")
     assert main(["train", "caption", "--resume", str(played), "--steps", "3"]) == 0
+    more = ["--updates", "6", "--critical", "3", "--steps", "6"]  # rewarded by facts
+    assert main(["train", "caption", "--resume", str(played), *more]) == 0
+    assert sum("reward" in line for line in run.metrics()) == 3
 
 
 def test_caption_pictures(trained, photos, capsys):
