@@ -44,7 +44,6 @@ from playground import ranks
 from playground.ahead import Ahead
 from playground.classify import rate_at
 from playground.data import batch_indices, permutation
-from playground.errors import UserError
 from playground.frames import Frame
 from playground.run import Run
 from playground.trainer import Trainer

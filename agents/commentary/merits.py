@@ -1,8 +1,8 @@
-"""What a caption is worth: the reward of self-critical training, which can be had without references.
+"""What a caption is worth: a reward for self-critical training that needs no references.
 
-As in a quiz, what is true wins and what is false costs more: it pays to state what is likelier than
-`COST` / (1 + `COST`), and to leave out the rest. Rennie et al. 2017, "Self-Critical Sequence Training
-for Image Captioning", reward likeness to people's captions instead.
+As in a quiz, what is true wins and what is false costs more: it pays to state what is likelier
+than `COST` / (1 + `COST`), and to leave out the rest. Rennie et al. 2017, "Self-Critical Sequence
+Training for Image Captioning", reward likeness to people's captions instead.
 """
 
 from __future__ import annotations

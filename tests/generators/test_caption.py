@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from generators import caption, caption_memory
+from generators import caption_memory
 from generators.caption import PRESETS, Captioning, for_clips
 from generators.caption_judges import PHOTOS
 from generators.caption_pairs import Named, Told
