@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 
 from generators import painter as painters
 from generators import style
-from generators.painter import KEY, Credit, Film, Painter, load
+from generators.painter import CALMING, KEY, NEAR_PX, Credit, Film, Painter, load
 from generators.painter_net import (
     GRAIN,
     STRIDE,
@@ -325,6 +326,42 @@ def test_what_stays_the_same_in_a_film_stays_painted_so(painter):
     for _ in range(400):  # in time the statistics are those of what is shown now
         two = film.paint(after)
     assert np.abs(two.astype(int) - painter.paint(after, mixture)).max() <= 2
+
+
+def test_paint_follows_at_once_where_something_moves_and_slowly_elsewhere():
+    class Plain:
+        """Paints the frames in one gray after another."""
+
+        grays = iter((0, 100, 200, 200))
+
+        def paint(self, frames, mixture, held):
+            return np.full_like(frames, next(self.grays))
+
+    film = Film(Plain(), torch.ones(1, 1), settling=0.1)
+    first = np.zeros((20, 30, 3), np.uint8)
+    second = first.copy()
+    second[8:12, 10:14, 1] = 200
+    shown = [film.paint(frame) for frame in (first, second, second, second)]
+    near = np.zeros((20, 30), bool)
+    near[8 - NEAR_PX : 12 + NEAR_PX, 10 - NEAR_PX : 14 + NEAR_PX] = True
+    assert (shown[0] == 0).all()
+    assert (shown[1][near] == 100).all() and (shown[1][~near] == 10).all()
+    assert (shown[2][near] == 100 + CALMING * 100).all() and (shown[2][~near] == 29).all()
+    assert (shown[3][near] == round(160 + CALMING**2 * 40)).all()
+    assert (shown[3][~near] == round(29 + 0.1 * 171)).all()
+
+
+def test_small_differences_are_noise_and_are_smoothed(painter):
+    clean = pixels(64, 64) // 2 + 64
+    noise = np.random.default_rng(1).integers(-1, 2, (8, *clean.shape))
+    frames = (clean + noise).astype(np.uint8)
+    mixture = painter.mixture("great_wave")
+    apart = []
+    for settling in (1.0, 0.1):
+        film = Film(painter, mixture, settling)
+        shown = [film.paint(frame).astype(int) for frame in frames]
+        apart.append(np.mean([np.abs(a - b).mean() for a, b in pairwise(shown)]))
+    assert 3 * apart[1] < apart[0]
 
 
 def test_a_cut_and_another_size_begin_anew(painter):
