@@ -173,7 +173,7 @@ class PainterNet(nn.Module):
         coarse = F.relu(self.down_norm(coarse, mixture, held))
         for block in self.blocks:
             coarse = block(coarse, mixture, held)
-        both = torch.cat([doubled(coarse), fine], 1)
+        both = torch.cat([doubled(softened(coarse)), fine], 1)
         fine = F.relu(self.up_norm(self.up(both), mixture, held))
         painted = torch.sigmoid(self.out(doubled(softened(fine))))
         return painted[:, :, :height, :width]

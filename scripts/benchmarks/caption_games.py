@@ -5,8 +5,9 @@
 
 Clips are played anew: by the players that trainings learn from (at random, and the zoo's agents),
 on other seeds; by chasers, who are in no training; and where --agents names some, by these. Each
-captioner describes and comments on every clip; `agents.commentary` parses what it says back into
-facts and holds them against the console's memory.
+captioner describes and comments on every clip, and on the last frames of the chasers' clips as
+single pictures, of which nothing that moves is known; `agents.commentary` parses what it says back
+into facts and holds them against the console's memory.
 
 true: of the stated facts. mentioned: of the main facts, in descriptions. game: named rightly.
 looked: of the words that name a thing on the screen, those whose attention peaks at a cell that it
@@ -67,15 +68,21 @@ def players(args: argparse.Namespace, games: list[str]) -> dict[str, Clips]:
     return found
 
 
-def measured(captioner: Captioner, clips: Clips, beam: int) -> tuple[dict[str, Any], list[str]]:
-    """Figures of a captioner on clips, by register, overall and by game; its worst captions."""
-    pairs = GamePairs(clips)
+def measured(
+    captioner: Captioner, clips: Clips, beam: int, still: bool = False
+) -> tuple[dict[str, Any], list[str]]:
+    """Figures of a captioner on clips, by register, overall and by game; its worst captions.
+
+    still: on the last frame of each clip alone.
+    """
+    pairs = GamePairs(clips, stills=float(still))
+    indices = range(len(pairs))[-len(clips) :]
     figures: dict[str, Any] = {}
     worst: list[tuple[int, str]] = []
     for register in REGISTERS:
         tallies: list[Tally] = []
-        for index in range(len(pairs)):
-            seen = clips.frames(index)
+        for index in indices:
+            seen = pairs.read(torch.tensor([index]))[0].permute(0, 2, 3, 1).numpy()
             (caption,) = captioner.look(seen, register, beam)
             tally = count(pairs, [index], [caption])
             if captioner.plan.decoder == "nic":
@@ -141,11 +148,12 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     captioners = {source: load(source) for source in args.captioners}
     played = players(args, args.games.split(","))
+    pictures = ("pictures", played["chasers"], True)
     results: dict[str, Any] = {"device": device_name(), "clips": args.clips, "beam": args.beam}
     for source, captioner in captioners.items():
         results[source] = {"plan": captioner.plan.decoder, "card": captioner.card}
-        for who, clips in played.items():
-            figures, worst = measured(captioner, clips, args.beam)
+        for who, clips, still in [*((k, v, False) for k, v in played.items()), pictures]:
+            figures, worst = measured(captioner, clips, args.beam, still)
             results[source][who] = {**figures, "worst": worst}
             for register in REGISTERS:
                 cells = "  ".join(
