@@ -5,11 +5,21 @@ import random
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from agents.commentary import describe, store
 from generators.caption_pairs import vocabulary_of
 from generators.captioner import Caption
-from scripts.game_captions import GamePairs, count, game_marks, judge_games, looked_at, spans_of
+from generators.words import END
+from scripts.game_captions import (
+    GamePairs,
+    count,
+    game_critic,
+    game_marks,
+    judge_games,
+    looked_at,
+    spans_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +92,19 @@ def test_tokens_stand_where_their_letters_are(pairs):
     one = caption("Green has 120 points.", pairs)
     shown = [one.text[a:b] for a, b in spans_of(one)]
     assert shown == ["Green", "has", "1", "2", "0", "points", "."]
+
+
+def test_rewards_are_by_what_is_true(pairs):
+    words = vocabulary_of(pairs, 1, True)
+    rewards = game_critic(pairs, words)
+    rng = random.Random(0)
+    for register in ("describe", "comment"):
+        texts = [pairs.told(index, register, rng).text for index in range(9)]
+        said = pad_sequence([words.encode([text])[0, 1:] for text in texts], True, END)
+        right = rewards(said, torch.arange(9), register)
+        assert right.shape == (9,) and float(right.min()) > 0 and float(right.max()) <= 1
+    full = pairs.told(0, "describe", rng).text
+    lying = f"{full} The paddles are tied at 17."
+    two = pad_sequence([words.encode([text])[0, 1:] for text in (full, lying)], True, END)
+    honest, false = rewards(two, torch.tensor([0, 0]), "describe").tolist()
+    assert honest == 1 and false < 0.5

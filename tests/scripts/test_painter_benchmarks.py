@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from agents import frame_pairs
 from generators.painter import Painter
 from generators.painter_data import painting_of
 from generators.painter_losses import StyleTargets
@@ -44,37 +43,38 @@ def test_speed_is_measured_and_told(monkeypatch, capsys, tmp_path):
         painter_speed.sides("210")
 
 
-def test_flicker_and_style_are_judged_on_the_pairs(monkeypatch, capsys, tmp_path):
-    first = torch.randint(0, 256, (3, 3, 24, 20), dtype=torch.uint8)
-    moved = first.clone()
-    moved[:, :, 4:8, 4:8] ^= 255
-    pixels = torch.cat([first, moved], 1)
+def film(frames, seed=0):
+    """Noise on which a square wanders."""
+    first = np.random.default_rng(seed).integers(0, 256, (48, 80, 3), np.uint8)
+    found = []
+    for at in range(frames):
+        frame = first.copy()
+        frame[4:8, at % 16 : at % 16 + 4] ^= 255
+        found.append(frame)
+    return found
+
+
+def test_flicker_and_style_are_judged_on_films(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(painter_flicker, "WARM", 2)
     network = StyleNetwork(create("deepconv", width=0.25), pixels=True)
     targets = StyleTargets(network, [torch.rand(1, 3, 24, 24) for _ in range(2)], "gram")
-    one = painter(1)
-    flickers, films, style = painter_flicker.judge(one, ["blue", "red"], pixels, targets)
-    still = (first == moved).all(1)
+    one, frames = painter(1), film(5)
+    found, style = painter_flicker.judge(one, ["blue", "red"], [frames], targets)
     expected = []
     for name in PLAN.styles:
-        a, b = (one(x.float() / 255, name) for x in (first, moved))
-        apart = (a - b).abs().mean(1)
-        expected += [255 * float(apart[i][still[i]].mean()) for i in range(3)]
-    assert flickers == pytest.approx(np.mean(expected), rel=1e-3) and style > 0
-    assert 0 < films < flickers  # what the moved pixels change far away is not in it
+        paintings = [one.paint(frame, one.mixture(name)).astype(float) for frame in frames]
+        for i in range(2, 5):
+            still = (frames[i] == frames[i - 1]).all(2)
+            expected.append(np.abs(paintings[i] - paintings[i - 1])[still].mean())
+    assert found["alone"] == pytest.approx(np.mean(expected), rel=1e-6) and style > 0
+    assert 0 < found["film"] < found["held"] < found["alone"]
 
-    class Pairs:
-        def __len__(self):
-            return len(pixels)
-
-        def read(self, chosen):
-            return pixels[chosen]
-
+    monkeypatch.setattr(painter_flicker, "films", lambda game, count: [film(4)] * count)
     for number, name in enumerate(PLAN.styles):
         picture = np.random.default_rng(number).integers(0, 256, (30, 30, 3), np.uint8)
         write_image(tmp_path / "art" / f"{name}.png", picture)
     one.save(tmp_path / "a.safetensors")
     painter(2).save(tmp_path / "b.safetensors")
-    monkeypatch.setattr(frame_pairs, "gather", lambda games, count, seed: Pairs())
     backbone = create("deepconv", width=0.25)
     monkeypatch.setattr(painter_flicker, "find_backbone", lambda *_: ("tiny", backbone))
     line = f"x --painter {tmp_path}/a.safetensors --without {tmp_path}/b.safetensors --styles "
@@ -83,3 +83,9 @@ def test_flicker_and_style_are_judged_on_the_pairs(monkeypatch, capsys, tmp_path
     out = capsys.readouterr().out
     assert "| pong |" in out and "freeway (not seen)" in out and "all that were learned" in out
     assert painting_of(tmp_path / "art" / "red.png", 16).shape == (1, 3, 16, 16)
+
+
+def test_films_are_of_moving_games():
+    (found,) = painter_flicker.films("pong", 1)
+    assert len(found) == painter_flicker.FRAMES and found[0].shape == (210, 160, 3)
+    assert all((a != b).any() for a, b in zip(found[::8], found[8::8], strict=False))
