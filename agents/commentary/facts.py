@@ -218,7 +218,8 @@ def _count(
 ) -> tuple[list[Statement], list[Statement]]:
     """Their number, if the last two frames show all that the memory knows.
 
-    With one that only just sticks out of the field's edge, nothing is said, and both numbers count.
+    With one that only just sticks out of the field's edge, or that has no shape yet, nothing is
+    said, and both numbers count.
     """
     left, top, right, bottom = area
     known, shown, plain = [], [], []
@@ -238,9 +239,10 @@ def _count(
         plain.append(sum(box not in at.hidden for box in inside))
     if not crowd.colours:  # drawn in each frame
         known, shown, plain = known[-1:], shown[-1:], plain[-1:]
-    low, high = min(*shown, *plain, known[-1]), max(*shown, known[-1])
+    unsure = sum(box.name == crowd.unsure for box in moments[-1].boxes)
+    low, high = min(*shown, *plain, known[-1]), max(*shown, known[-1]) + unsure
     also = [Statement(crowd.subject, "count", n) for n in range(low, high + 1)]
-    exact = max(plain) == max(shown) == known[-1]
+    exact = max(plain) == max(shown) == known[-1] and not unsure
     return ([Statement(crowd.subject, "count", known[-1])] if exact else []), also
 
 

@@ -92,13 +92,17 @@ class Thing:
 
 @dataclass(frozen=True)
 class Crowd:
-    """Objects of one kind, told by their number; fields as in `Thing`. `nouns`: one, several."""
+    """Objects of one kind, told by their number; fields as in `Thing`. `nouns`: one, several.
+
+    unsure: name of boxes of which nobody could say whether they count: what comes together, say.
+    """
 
     subject: str
     box: str
     nouns: tuple[str, str]
     main: bool = True
     colours: Colours = ()
+    unsure: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ _FIELD = (0, 20, 160, 186)
 
 
 def boxes(ram: np.ndarray) -> Boxes:
-    """player (the cannon), shot, demon, bomb: one a line of bombs."""
+    """player (the cannon), shot, demon, shapeless demon, bomb: one a line of bombs."""
     found: Boxes = []
     if ram[63] >= 4:  # found; less while it explodes
         found.append(cut("player", sprite_x(ram[16]) + 12, 174, 7, 12, _FIELD))
@@ -22,7 +22,10 @@ def boxes(ram: np.ndarray) -> Boxes:
         y = 174 - ram[69 + demon]
         # found: a shape of 4 and more in each half; 1-3 while it comes together or bursts
         left, right = sprite_x(ram[13 + demon]) + 12, sprite_x(ram[17 + demon]) + 12
-        if 4 <= ram[29 + demon] < 22 and right - left == 8:
+        if 0 < max(ram[29 + demon], ram[33 + demon]) < 4:
+            start, end = min(left, right), max(left, right) + 8
+            found.append(cut("shapeless demon", start, y, end - start, 8, _FIELD))
+        elif 4 <= ram[29 + demon] < 22 and right - left == 8:
             found.append(cut("demon", left, y, 16, 8, _FIELD))
         else:  # from the fifth wave on, one that is hit splits into two
             if ram[29 + demon] >= 4:

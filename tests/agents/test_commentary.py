@@ -268,6 +268,18 @@ def test_what_barely_enters_the_field_may_be_counted_or_not() -> None:
     assert counts == {1, 2}
 
 
+def test_what_has_no_shape_yet_may_be_counted_or_not() -> None:
+    demons = Box("demon", 60, 60, 16, 8), Box("demon", 90, 80, 16, 8)
+    forming, facts = Box("shapeless demon", 20, 40, 120, 8), {"score": 0, "lives": 3}
+    table = TABLES["demon_attack"]
+    truth = statements(table, [Moment(dict(facts), (*demons, forming))])
+    assert ("demons", "count") not in truth.answers() and ("demons", "count") not in truth.main
+    assert {s.value for s in truth.tolerated if s.question == ("demons", "count")} == {2, 3}
+    sure = statements(table, [Moment(dict(facts), demons)])
+    assert {s.value for s in sure.tolerated if s.question == ("demons", "count")} == {2}
+    assert sure.answers()["demons", "count"] == 2
+
+
 def test_mentions_are_the_boxes_of_what_is_named() -> None:
     text = "The green paddle has just scored, and the ball is out of play."
     found = [(text[a:b], name) for a, b, name in mentions(text, "pong")]

@@ -161,6 +161,7 @@ def build(ale: ale_py.ALEInterface, frame: int) -> str | None:
 
 
 SEA, MAZE, ALLEY, SKY = (8, 42, 160, 155), (0, 2, 160, 171), (0, 105, 160, 170), (0, 20, 160, 174)
+DEMONS = tuple({*range(2, 256, 2)} - {86, 110})  # all colours but the cannon's and the shot's
 SLOPE, ICE, ROAD, BEAMS = (8, 32, 152, 178), (8, 46, 160, 182), (8, 53, 160, 155), (8, 47, 160, 159)
 PYRAMID = (20, 12, 140, 180)  # between the discs, which take every colour
 GHOSTS = ("blinky", "pinky", "inky", "sue")
@@ -230,10 +231,16 @@ SCENES = {
         (
             Thing(("player",), (86,), (0, 20, 160, 186)),
             Thing(("shot",), (110,), (0, 20, 160, 170), filled=0.95),
-            Thing(("demon", "bomb"), tuple({*range(2, 256, 2)} - {86, 110}), SKY, 0.93, 0.9),
+            Thing(("demon", "bomb"), DEMONS, SKY, 0.93, 0.9),
         ),
         # none that comes together or bursts
         when=lambda _, m: bool((m[63] >= 4) & ((m[29:36] == 0) | (m[29:36] > 3)).all()),
+    ),
+    "demon_attack, all demons": Scene(
+        "demon_attack",
+        2400,
+        (Thing(("demon", "shapeless demon", "bomb"), DEMONS, SKY, 0.9, 0.9),),
+        when=lambda _, m: bool(m[63] >= 4),
     ),
     "frostbite": Scene(
         "frostbite",

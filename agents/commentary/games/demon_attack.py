@@ -13,7 +13,7 @@ TABLE = Table(
         Thing("purple cannon", "player", axes="x", motion="x", main_motion=True, absent=True),
         Thing("shot", "shot", axes="", motion="", appears=True),
     ),
-    crowds=(Crowd("demons", "demon", ("demon", "demons")),),
+    crowds=(Crowd("demons", "demon", ("demon", "demons"), unsure="shapeless demon"),),
     figures=(
         Figure("score", "score", ("point", "points")),
         Figure("lives", "lives", ("life", "lives"), events=("rises by", "falls by")),
