@@ -29,7 +29,7 @@ from scripts.game_captions import GAMES, GamePairs
 from scripts.training import PLAY, Door, quoted
 
 CLIPS = 2000  # of each game
-STILLS = 1 / 8  # as many single pictures as clips
+STILLS = 1 / 4  # as many single pictures as clips
 HELD_OUT = 50  # of each game, for evaluations
 HELD_OUT_SEED = 2_000_003  # more than a training's
 KEPT = "clips.npz"  # of games, in the run
