@@ -44,6 +44,7 @@ from playground import ranks
 from playground.ahead import Ahead
 from playground.classify import rate_at
 from playground.data import batch_indices, permutation
+from playground.errors import UserError
 from playground.frames import Frame
 from playground.run import Run
 from playground.trainer import Trainer
@@ -77,7 +78,10 @@ class Captioning(nn.Module):
         self.config, self.pairs, self.held_out, self.judge = config, pairs, held_out, judge
         self.seed = self.order = seed
         self.horizon = steps or config.updates
-        self.vocabulary = vocabulary_of(pairs, config.min_count, config.digits)
+        first = load(config.start) if config.start else None
+        self.vocabulary = (
+            first.vocabulary if first else vocabulary_of(pairs, config.min_count, config.digits)
+        )
         self.critic = judge.critic(pairs, self.vocabulary) if config.critical else None
         grid = None if config.grid is None else (config.grid[0], config.grid[1])
         self.plan = Plan(
@@ -86,6 +90,8 @@ class Captioning(nn.Module):
         )  # fmt: skip
         encoder = self.plan.encoder(config.weights).requires_grad_(config.encoder_rate > 0)
         self.parts = Parts(self.plan, encoder, len(self.vocabulary))
+        if first is not None:
+            self._learn_on(first)
         groups = [{"params": list(self.parts.decoder.parameters()), "lr": config.learning_rate}]
         if config.encoder_rate:
             groups += [{"params": list(encoder.parameters()), "lr": config.encoder_rate}]
@@ -107,6 +113,18 @@ class Captioning(nn.Module):
         self.seen: tuple[Sequence[int], Mapping[str | None, Sequence[Caption]]] | None = None
         self._ahead = Ahead(self._read)
         self.train()
+
+    def _learn_on(self, first: Captioner) -> None:
+        """Begin with the weights of another captioner."""
+        made, wanted = (replace(p, dropout=0.0, published=None) for p in (first.plan, self.plan))
+        for name, value in vars(wanted).items():
+            if vars(made)[name] != value:
+                raise UserError(
+                    f"{self.config.start} has another {name} ({vars(made)[name]}) than this "
+                    f"training ({value}): it cannot learn on with these settings and data."
+                )
+        self.parts.decoder.load_state_dict(first.parts.decoder.state_dict())
+        self.parts.encoder.load_state_dict(first.parts.encoder.state_dict())
 
     def train(self, mode: bool = True) -> Captioning:
         """Encoders stay in evaluation mode: their batch norms keep their statistics."""

@@ -21,6 +21,9 @@ class CaptionConfig:
     data: str = setting("", "captioned pictures: flickr8k:DIR, coco:DIR, a folder or atari:GAMES")
     backbone: str = setting("mobilenet_v2", "the encoder's family")
     weights: str | None = setting("imagenet", "the encoder's first weights: a name or a file")
+    start: str | None = setting(
+        None, "a trained captioner that learns on, with its words: a run, a file or zoo:NAME"
+    )
     layer: str = setting("last", "of the encoder, whose map is described")
     grid: tuple[int, ...] | None = setting(None, "rows and columns to average it to (none: as is)")
     size: tuple[int, ...] = setting((224, 224), "height and width of pictures", "px")

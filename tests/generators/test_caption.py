@@ -219,6 +219,21 @@ def test_going_on_is_exact(tmp_path):
     assert all(torch.equal(whole[0][k], parts[0][k]) for k in whole[0])
 
 
+def test_a_trained_captioner_learns_on(tmp_path):
+    run = trained(made(updates=80), tmp_path, 80)
+    source = str(run.path / "last.safetensors")
+    task = made(pairs=Squares(count=6), start=source, updates=2, learning_rate=1e-5)
+    one = load(source)
+    assert task.vocabulary.words == one.vocabulary.words  # those of all eight
+    x = task.pairs.read(torch.arange(6)).float() / 255
+    task.eval()
+    assert task.captioner().caption(x) == one.caption(x)
+    went_on = trained(task, tmp_path / "on", 2).metrics()
+    assert went_on[0]["loss"] < 0.3 * run.metrics()[0]["loss"]
+    with pytest.raises(UserError, match="has another hidden"):
+        made(start=source, hidden=64)
+
+
 def test_rates_of_encoder_and_decoder():
     task = made(updates=100, critical=20, frozen=40, warmup=4, encoder_rate=1e-3)
     decoder, encoder = task._decoder_rate, task._encoder_rate
