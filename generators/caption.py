@@ -253,10 +253,21 @@ class Captioning(nn.Module):
         rng = random.Random(f"{self.order} {update} {rank}")
         read = batch(self.pairs, indices, self.vocabulary, c.sentences, c.longest, rng)
         mirrored = torch.tensor([c.mirrored and rng.random() < 0.5 for _ in indices])
-        cached = self._is_frozen(update) and self._fits()
-        return read, None if cached else self.pairs.read(indices), mirrored
+        return read, None if self._is_kept(update) else self.pairs.read(indices), mirrored
 
     # Memory.
+
+    def _is_kept(self, update: int) -> bool:
+        """Whether features of all pictures are computed once, which only many updates repay."""
+        c = self.config
+        if not self._is_frozen(update):
+            return False
+        if not c.encoder_rate:
+            updates = self.horizon
+        else:
+            updates = c.critical if self._is_critical(update) else c.frozen
+        views = len(self.pairs) * (2 if c.mirrored else 1)
+        return updates * c.batch_size * ranks.world() >= views and self._fits()
 
     def _fits(self) -> bool:
         """Whether a frozen encoder's features of all pictures can be kept; said where not."""

@@ -78,7 +78,7 @@ class PainterConfig:
         None, "a trained painter that the styles are added to, nothing else in it changing"
     )
     size: int = setting(160, "side of the photos; games keep theirs", "px")
-    style_size: int = setting(256, "longer side of the paintings", "px")
+    style_size: int = setting(400, "longer side of the paintings", "px")
     backbone: str | None = setting(None, "whose features count (none: VGG-19, or what is here)")
     weights: str | None = setting(None, "its weights: imagenet, what ships, or a file")
     style_layers: tuple[str, ...] = setting((), "layers for style (none given: by family)")
@@ -89,7 +89,7 @@ class PainterConfig:
     pooling: str = setting("average", "of the backbone", choices=POOLINGS)
     statistics: str = setting("wasserstein", "what style is", choices=tuple(STATISTICS))
     content_weight: float = setting(0.25, "of the content, the style's being 1")
-    flicker_weight: float = setting(1.0, "of differences between paintings of the same")
+    flicker_weight: float = setting(3.0, "of differences between paintings of the same")
     tone_weight: float = setting(0.2, "of light and shade that are not the picture's")
     grid_weight: float = setting(0.3, "of checkerboards")
     variation_weight: float = setting(0.5, "of differences between neighbouring pixels")

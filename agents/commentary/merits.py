@@ -1,7 +1,8 @@
 """What a caption is worth: a reward for self-critical training that needs no references.
 
 As in a quiz, what is true wins and what is false costs more: it pays to state what is likelier
-than `COST` / (1 + `COST`), and to leave out the rest. Rennie et al. 2017, "Self-Critical Sequence
+than cost / (1 + cost), and to leave out the rest. That is 2 in 3 for a description, which shall be
+complete, and 4 in 5 for a comment, which may choose. Rennie et al. 2017, "Self-Critical Sequence
 Training for Image Captioning", reward likeness to people's captions instead.
 """
 
@@ -10,14 +11,14 @@ from __future__ import annotations
 from agents.commentary.speech import judge, words_of
 from agents.commentary.table import Truth
 
-COST = 4.0  # of a false statement, or of words that state nothing, in true ones
+DESCRIBED, COMMENTED = 2.0, 4.0  # costs of what is false, or states nothing
 
 
 def described(text: str, truth: Truth) -> float:
     """The main facts that it tells, less its mistakes, as a share of all main facts: at most 1."""
     found = judge(text, truth)
     wrong = len(found.false) + bool(found.unparsed)
-    return (len(found.mentioned) - COST * wrong) / len(truth.main)
+    return (len(found.mentioned) - DESCRIBED * wrong) / len(truth.main)
 
 
 def commented(text: str, truth: Truth) -> float:
@@ -32,7 +33,7 @@ def commented(text: str, truth: Truth) -> float:
     fitting = [c for c in words_of(truth.game).commenting if c.states(answers) is not None]
     said = [c.urgency for c in fitting if c.questions <= answered]
     won = 2.0 ** (max(said) - max(c.urgency for c in fitting)) if said else 0.0
-    return won - COST * (len(found.false) + bool(found.unparsed))
+    return won - COMMENTED * (len(found.false) + bool(found.unparsed))
 
 
 MERITS = {"describe": described, "comment": commented}  # by register

@@ -7,7 +7,7 @@ import pytest
 
 from agents.commentary import comment, describe, examples, judge
 from agents.commentary.clips import USUAL
-from agents.commentary.merits import COST, commented, described
+from agents.commentary.merits import COMMENTED, DESCRIBED, commented, described
 from agents.commentary.speech import words_of
 
 GAMES = ("pong", "space_invaders")
@@ -40,9 +40,9 @@ def test_what_is_left_out_is_lost_and_what_is_false_costs_more(pong):
     assert described(told, pong) == pytest.approx(2 / main)
     lie = "The green paddle has 7 points and the orange paddle has 9."
     assert len(judge(lie, pong).false) == 2
-    assert described(lie, pong) == pytest.approx(-2 * COST / main)
-    assert described(f"{told} {lie}", pong) == pytest.approx((2 - 2 * COST) / main)
-    assert described(f"{told} Elephants.", pong) == pytest.approx((2 - COST) / main)
+    assert described(lie, pong) == pytest.approx(-2 * DESCRIBED / main)
+    assert described(f"{told} {lie}", pong) == pytest.approx((2 - 2 * DESCRIBED) / main)
+    assert described(f"{told} Elephants.", pong) == pytest.approx((2 - DESCRIBED) / main)
     assert described("", pong) == 0
 
 
@@ -57,8 +57,8 @@ def test_the_most_urgent_comment_is_worth_1_and_others_less(truths):
             assert 2.0 ** (clause.urgency - most) <= commented(text, truth) <= 1
         assert max(commented(f"{c.say(answers, rng)}.", truth) for c in fitting) == 1
         assert 0 < commented(comment(truth, rng), truth) <= 1
-        assert commented("Hello.", truth) == -COST
+        assert commented("Hello.", truth) == -COMMENTED
 
 
 def test_a_false_comment_loses(pong):
-    assert commented("The paddles are tied at 7.", pong) <= -2 * COST
+    assert commented("The paddles are tied at 7.", pong) <= -2 * COMMENTED

@@ -107,4 +107,4 @@ def test_rewards_are_by_what_is_true(pairs):
     lying = f"{full} The paddles are tied at 17."
     two = pad_sequence([words.encode([text])[0, 1:] for text in (full, lying)], True, END)
     honest, false = rewards(two, torch.tensor([0, 0]), "describe").tolist()
-    assert honest == 1 and false < 0.5
+    assert honest == 1 and false < 0.6
