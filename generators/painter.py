@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from generators.painter_net import Held, PainterNet, Plan, fixed_grain
 from playground import device, exports
@@ -39,11 +38,10 @@ BYTES_A_PIXEL = 420  # at most, of a picture while it is painted; measured
 GPU_BATCH = 16  # pictures together; on a CPU one is as fast as several
 HELD_SHARE = 0.02  # of a film's new frame in the statistics that are held, which are renewed
 HELD_EVERY = 8  # every so many frames: it costs a pass over all maps
-SETTLING = 0.1  # of what paint lacks is shown with each frame, where nothing moves
+SETTLING = 0.05  # of what paint lacks is shown with each frame, where nothing moves
 STILL, MOVED = 4, 16  # of 255: a pixel that differs no more stands still; as much, it moves
-NEAR_PX = 2  # as what moves counts what is so near to it
-CALMING = 0.6  # of its movement a pixel keeps for the next frame, or what moves had a trail
-CUT = 40.0  # of 255: frames that differ more on average are of different scenes;
+FLICKER, STROKE = 16, 40  # so little of what its paint lacks settles; as much is shown at once
+CUT = 20.0  # of 255: frames that differ more on average are of different scenes;
 CUT_EVERY = 4  # every so many rows and columns are looked at
 MEMORY_SHARE = 0.8  # of what is free
 
@@ -217,8 +215,9 @@ class Film:
     """Paints a film's frames in their order, so that what stays the same in them stays painted so.
 
     Statistics are held from frame to frame (see `painter_net.Held`). Strokes reach further than
-    what moves: where nothing does, paint follows by `SETTLING` a frame only, as in recursive
-    filters against noise, whose memory ends where something moves. Both begin anew at a cut.
+    what moves: where nothing does, paint that differs by little follows by `SETTLING` a frame only,
+    as in recursive filters against noise. What differs by much is a stroke that goes with what
+    moves; it is shown at once, or it would leave a trail. Both begin anew at a cut.
 
     Args:
         painter: who paints.
@@ -232,7 +231,6 @@ class Film:
         self._since = 0  # frames whose own statistics have not entered
         self._last: np.ndarray | None = None
         self._shown = torch.empty(0)  # (H, W, 3) float: the last frame's paint
-        self._moving = torch.empty(0)  # (H, W) float in [0, 1]
 
     def paint(self, pixels: np.ndarray) -> np.ndarray:
         """The next frame (H, W, 3) uint8, or some (N, H, W, 3) -> the same, painted."""
@@ -254,15 +252,14 @@ class Film:
         whole = torch.from_numpy(paint)
         if not len(self._shown):
             self._shown = whole.float()
-            self._moving = torch.zeros(whole.shape[:2])
             return
         assert self._last is not None
         apart = np.maximum(frame, self._last) - np.minimum(frame, self._last)
         most = np.maximum(np.maximum(apart[..., 0], apart[..., 1]), apart[..., 2])
-        moves = ((torch.from_numpy(most).float() - STILL) / (MOVED - STILL)).clamp(0, 1)
-        moves = F.max_pool2d(moves[None, None], 2 * NEAR_PX + 1, 1, NEAR_PX)[0, 0]
-        self._moving = torch.maximum(moves, CALMING * self._moving)
-        self._shown.lerp_(whole.float(), self._moving.clamp_min(self.settling)[..., None])
+        moves = (torch.from_numpy(most).float() - STILL) / (MOVED - STILL)
+        lacks = (whole - self._shown).abs().amax(2)
+        share = torch.maximum(moves, (lacks - FLICKER) / (STROKE - FLICKER))
+        self._shown.lerp_(whole.float(), share.clamp(self.settling, 1)[..., None])
         whole.copy_(self._shown.round())
 
     def _cut(self, pixels: np.ndarray) -> bool:

@@ -89,7 +89,7 @@ class PainterConfig:
     pooling: str = setting("average", "of the backbone", choices=POOLINGS)
     statistics: str = setting("wasserstein", "what style is", choices=tuple(STATISTICS))
     content_weight: float = setting(0.25, "of the content, the style's being 1")
-    flicker_weight: float = setting(3.0, "of differences between paintings of the same")
+    flicker_weight: float = setting(1.0, "of differences between paintings of the same")
     tone_weight: float = setting(0.2, "of light and shade that are not the picture's")
     grid_weight: float = setting(0.3, "of checkerboards")
     variation_weight: float = setting(0.5, "of differences between neighbouring pixels")
