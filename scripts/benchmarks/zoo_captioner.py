@@ -41,6 +41,7 @@ def main() -> int:
     add("--which", choices=("best", "last"), default="best",
         help="of the best evaluation, or the newest (default best)")  # fmt: skip
     add("--extra", default="", help="flags of the training that are no settings: '--clips 2000'")
+    add("--course", metavar="TEXT", help="what the command does not say of how it was trained")
     add("--data", default=GAMES, help="what it learned from, and under which terms")
     args = parser.parse_args()
     run = Run.open(args.run)
@@ -62,6 +63,8 @@ def main() -> int:
         "scores": own,
         "timed_on": scores["device"],
     }
+    if args.course:
+        card["course"] = args.course
     with atomic_path(ZOO / f"{args.name}.safetensors") as aside:
         aside.write_bytes(content)
     write_json(ZOO / f"{args.name}.json", card)
