@@ -138,10 +138,10 @@ def test_the_temporal_loss_calms_paintings(art, tmp_path):
     figures = {}
     for weight in (0.0, 300.0):
         made = task(art, flicker_weight=weight)
-        run = train(made, tmp_path, 40, f"w{weight}")
+        run = train(made, tmp_path, 80, f"w{weight}")
         figures[weight] = [line for line in run.metrics() if "evaluate/flicker" in line][-1]
     # Held statistics calm both; what the loss adds is near to what moves.
-    assert figures[300.0]["evaluate/flicker"] < 0.75 * figures[0.0]["evaluate/flicker"]
+    assert figures[300.0]["evaluate/flicker"] < 0.5 * figures[0.0]["evaluate/flicker"]
 
 
 def test_a_style_is_added_and_nothing_else_changes(art, tmp_path):
