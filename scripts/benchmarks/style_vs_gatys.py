@@ -213,7 +213,7 @@ def main() -> int:
     add("--judge", default="squeezenet", help="family of the evaluator (default squeezenet)")
     add("--judge-weights", type=Path, required=True, metavar="FILE", help="its weights")
     add("--preset", default="best", choices=tuple(style.PRESETS), help="ours (default best)")
-    add("--content-weight", type=float, default=0.25, help="ours (default 0.25)")
+    add("--content-weight", type=float, default=1.5, help="ours (default 1.5)")
     add("--baseline-content-weight", type=float, default=0.01, help="default 0.01")
     add("--pairs", type=int, default=10, help="default 10")
     add("--seconds", type=float, default=120.0, help="for each painting (default 120)")
