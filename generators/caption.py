@@ -257,6 +257,11 @@ class Captioning(nn.Module):
 
     # Memory.
 
+    @property
+    def _views(self) -> int:
+        """Pictures to learn from, mirrored ones too."""
+        return len(self.pairs) * (2 if self.config.mirrored else 1)
+
     def _is_kept(self, update: int) -> bool:
         """Whether features of all pictures are computed once, which only many updates repay."""
         c = self.config
@@ -266,13 +271,12 @@ class Captioning(nn.Module):
             updates = self.horizon
         else:
             updates = c.critical if self._is_critical(update) else c.frozen
-        views = len(self.pairs) * (2 if c.mirrored else 1)
-        return updates * c.batch_size * ranks.world() >= views and self._fits()
+        return updates * c.batch_size * ranks.world() >= self._views and self._fits()
 
     def _fits(self) -> bool:
         """Whether a frozen encoder's features of all pictures can be kept; said where not."""
         if self._does_fit is None:
-            views = len(self.pairs) * (2 if self.config.mirrored else 1) + self.config.samples
+            views = self._views + self.config.samples
             rows, columns = self.grid
             self._does_fit = fits(views * rows * columns * self.parts.encoder.features)
         return self._does_fit

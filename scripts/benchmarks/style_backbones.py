@@ -26,12 +26,12 @@ import torch
 from torch import Tensor
 
 from generators import style
-from generators.style_easel import find_backbone, fitting, picture, resized
+from generators.style_easel import find_backbone
 from generators.style_losses import StyleNetwork
 from playground.gallery import contact_sheet
 from playground.media import write_image
 from scripts.benchmarks.measuring import Row, flags, report, run
-from scripts.benchmarks.style_vs_gatys import Judge
+from scripts.benchmarks.style_vs_gatys import Judge, sized
 
 
 def parted(source: str) -> tuple[str, str | None]:
@@ -44,11 +44,7 @@ def measure(args: argparse.Namespace, pictures: dict[str, Tensor]) -> Iterator[R
     """A row a backbone; its painting into `pictures`."""
     _, judging = find_backbone(*parted(args.judge), print)
     judge = Judge(StyleNetwork(judging))
-    sides = []
-    for path in (args.photo, args.painting):
-        whole = picture(path, "").expand(-1, 3, -1, -1)
-        sides.append(resized(whole, fitting(whole.shape[2], whole.shape[3], args.size)))
-    photo, painting = sides
+    photo, painting = (sized(file, args.size) for file in (args.photo, args.painting))
     pictures |= {"photo": photo[0], "painting": painting[0]}
     yield {"backbone": "photo", "seconds": 0.0, **judge(photo, photo, painting)}
     for source in args.backbones:

@@ -137,6 +137,12 @@ def files(folder: Path) -> list[Path]:
     return found
 
 
+def sized(file: Path, size: int) -> Tensor:
+    """A picture (1, 3, H, W) whose longer side is `size`."""
+    whole = picture(file, "").expand(-1, 3, -1, -1)
+    return resized(whole, fitting(whole.shape[2], whole.shape[3], size))
+
+
 def compare(args: argparse.Namespace) -> tuple[list[Row], list[Any]]:
     """A row for each pair and side; their pictures."""
     photos, paintings = files(args.photos), files(args.paintings)
@@ -152,9 +158,7 @@ def compare(args: argparse.Namespace) -> tuple[list[Row], list[Any]]:
     rows, pictures = [], []
     for number in range(args.pairs):
         files_ = photos[number % len(photos)], paintings[number % len(paintings)]
-        photo, painting = (picture(file, "").expand(-1, 3, -1, -1) for file in files_)
-        photo = resized(photo, fitting(photo.shape[2], photo.shape[3], args.size))
-        painting = resized(painting, fitting(painting.shape[2], painting.shape[3], args.size))
+        photo, painting = (sized(file, args.size) for file in files_)
         results = {}
         for who in ("ours", "gatys") if number % 2 == 0 else ("gatys", "ours"):
             began = time.monotonic()

@@ -328,6 +328,15 @@ def test_what_stays_the_same_in_a_film_stays_painted_so(painter):
     assert np.abs(two.astype(int) - painter.paint(after, mixture)).max() <= 2
 
 
+def test_a_scene_after_a_dark_frame_begins_anew(painter):
+    scene = np.zeros((40, 32, 3), np.uint8)
+    scene[10:20] = 120  # a quarter: 30 of 255 on average
+    mixture = painter.mixture("great_wave")
+    film = Film(painter, mixture)
+    film.paint(np.zeros_like(scene))
+    assert np.array_equal(film.paint(scene), painter.paint(scene, mixture))
+
+
 def test_paint_follows_at_once_where_something_moves_and_slowly_elsewhere():
     class Plain:
         """Paints the frames in one gray after another."""
