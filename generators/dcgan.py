@@ -33,7 +33,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from generators import diffaugment, gan_losses, gan_nets
+from generators import diffaugment, gan_kinds, gan_losses, gan_nets
 from generators.dreamer import Dreamer, Plan, copied, draw, load
 from generators.gan_scores import LEAST, Features, Scorer
 from playground import ranks
@@ -52,6 +52,8 @@ PANEL = 36  # pictures of a panel
 WARN_SHARE = 0.5  # of the best coverage or recall: below, kinds of pictures are being forgotten
 STANDING_BATCHES = 16  # of 64 dreams, from which the batch norms' statistics are measured
 NOISE_SEED = 20  # of what the panels show, always
+# Grounds are held back from black and white, or the tanh would pass nothing on that is to be drawn.
+LEEWAY = 0.9  # of the way from grey
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class DCGANConfig:
     data: str = setting("", "pictures: atari:GAMES, mnist:DIR, cifar10:DIR or a folder")
     size: int = setting(64, "side of the pictures: 32, 64 or 128", "px")
     classes: bool = setting(False, "conditioned on the class: the game, or the folder")
+    kinds: int = setting(1, "that its pictures, or those of each class, are sorted into")
+    grounds: bool = setting(True, "each class and kind is drawn on its median picture")
     latent: int = setting(100, "length of the vector that a picture is made from")
     width: int = setting(32, "channels of the generator's last layer but one")
     kernel: int = setting(4, "side of the strided convolutions: 4, or 5 as in the paper")
@@ -89,7 +93,7 @@ class DCGANConfig:
         """UserError for what no training can use."""
         gan_nets.doublings(self.size)
         diffaugment.check(self.augment)
-        whole = ("latent", "width", "penalty_every", "batch_size", "critic_steps")
+        whole = ("kinds", "latent", "width", "penalty_every", "batch_size", "critic_steps")
         for name in (*whole, "critic_width", "learning_rate", "critic_rate"):
             if not getattr(self, name) > 0:
                 raise UserError(f"--{name.replace('_', '-')} must be above 0.")
@@ -109,7 +113,7 @@ class DCGANConfig:
 
 MODERN = DCGANConfig()
 DCGAN2015 = replace(
-    MODERN, width=128, kernel=5, noise="uniform", modulated=False,
+    MODERN, grounds=False, width=128, kernel=5, noise="uniform", modulated=False,
     critic_width=2.0, r1=0.0, augment=(), batch_size=128, learning_rate=2e-4, critic_rate=2e-4,
     beta1=0.5, beta2=0.999,
 )  # fmt: skip
@@ -131,6 +135,7 @@ class DCGAN(nn.Module):
 
     unit = "updates"
     averaged = ("generator",)
+    labels: Tensor
 
     def __init__(
         self, config: DCGANConfig, pictures: Pictures, held_out: Pictures, seed: int = 0
@@ -156,14 +161,23 @@ class DCGAN(nn.Module):
         if config.classes and len(classes) < 2:
             raise UserError("--classes needs pictures of two or more classes.")
         channels = pictures.channels
+        labels = pictures.labels if classes else torch.zeros_like(pictures.labels)
+        shares: tuple[float, ...] = ()
+        if config.kinds > 1:
+            count = max(1, len(classes))
+            labels, shares = gan_kinds.sorted_into(pictures, labels, count, config.kinds, seed)
+        self.register_buffer("labels", labels.short())  # saved, for k-means is not exact
         self.plan = Plan(
             config.size, channels, config.latent, config.width, classes, config.modulated,
-            config.kernel, config.noise,
+            config.kernel, config.noise, config.grounds and bool(classes or shares), shares,
         )  # fmt: skip
         self.generator = self.plan.build()
+        if self.plan.grounds:
+            medians = gan_kinds.medians(pictures, labels, self.plan.labels)
+            self.generator.grounds.copy_(torch.atanh((medians * 2 - 1) * LEEWAY))
         self.critic = gan_nets.critic(
-            config.critic, config.size, channels, config.critic_width, config.norm, len(classes),
-            config.kernel,
+            config.critic, config.size, channels, config.critic_width, config.norm,
+            self.plan.labels, config.kernel,
         )  # fmt: skip
         self.optimizers = {
             "generator": self._adam(self.generator, config.learning_rate),
@@ -262,7 +276,7 @@ class DCGAN(nn.Module):
             len(self.pictures), self.config.batch_size, self.order, number, ranks.rank(),
             ranks.world(),
         )  # fmt: skip
-        return self.pictures.read(chosen), self.pictures.labels[chosen]
+        return self.pictures.read(chosen), self.labels[chosen].long()
 
     def rehearsal(self) -> Callable[[], Tensor]:
         """The work of an update on noise, by which the trainer times precisions."""

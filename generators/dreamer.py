@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,19 @@ class Plan:
     modulated: bool
     kernel: int = 4
     noise: str = "normal"
+    grounds: bool = False
+    shares: tuple[float, ...] = ()  # of the kinds of each class, one class after another
+
+    @property
+    def labels(self) -> int:
+        """How many labels the network knows: each kind of each class has its own."""
+        return len(self.shares) or len(self.classes)
 
     def build(self) -> Generator:
         """The network, at its first weights."""
         return Generator(
-            self.size, self.channels, self.latent, self.width, len(self.classes), self.modulated,
-            self.kernel,
+            self.size, self.channels, self.latent, self.width, self.labels, self.modulated,
+            self.kernel, self.grounds,
         )  # fmt: skip
 
 
@@ -82,11 +89,11 @@ class Dreamer:
             raise UserError(f"A number of dreams starts at 1, not {n}.")
         generator = torch.Generator().manual_seed(seed)
         noise = self._noise(n, generator, truncation)
-        return self.draw(noise, self._labels(n, label, generator))
+        return self._draw(noise, self._labels(n, label, generator))
 
     @torch.no_grad()
-    def draw(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Latent vectors (n, latent), and labels (n,) where it knows classes -> as `sample`."""
+    def _draw(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+        """Latent vectors (n, latent), and the network's labels (n,) if it has any -> `sample`."""
         device = next(self.network.parameters()).device
         found = []
         for i in range(0, len(noise), BATCH):
@@ -97,11 +104,12 @@ class Dreamer:
     def stream(self, n: int, seed: int) -> Iterator[Tensor]:
         """n dreams in batches; classes as often as one another."""
         generator = torch.Generator().manual_seed(seed)
-        labels = self.labels_in_turn(n)
+        classes = self.labels_in_turn(n)
         for i in range(0, n, BATCH):
             count = min(BATCH, n - i)
             noise = self._noise(count, generator)
-            yield self.draw(noise, None if labels is None else labels[i : i + count])
+            some = None if classes is None else classes[i : i + count]
+            yield self._draw(noise, self._labels(count, some, generator))
 
     def labels_in_turn(self, n: int) -> Tensor | None:
         """(n,) labels 0, 1, 2, ..., 0, 1, ...; None where it knows no classes."""
@@ -118,7 +126,7 @@ class Dreamer:
         """A loop through `stops` dreams, `steps` pictures from one to the next: each (C, S, S).
 
         Between two latent vectors it goes along the great circle (White 2016); with classes and no
-        label, each stop has its class, and the way leads through mixtures of both.
+        label each stop has its class, and in any case its kind, and the way leads through mixtures.
         """
         if steps < 1 or stops < 2:
             raise UserError("A walk has two stops at least, and a step between them.")
@@ -130,7 +138,7 @@ class Dreamer:
                 j = (i + 1) % stops
                 z = slerp(noise[i : i + 1], noise[j : j + 1], float(t))
                 if labels is None:
-                    yield self.draw(z)[0]
+                    yield self._draw(z, None)[0]
                 else:
                     yield self._between(z, labels[[i, j]], float(t))
 
@@ -139,12 +147,26 @@ class Dreamer:
 
     @torch.no_grad()
     def _between(self, noise: Tensor, labels: Tensor, t: float) -> Tensor:
-        """One picture (C, S, S) whose class is a mixture of two."""
+        """One picture (C, S, S) whose label is a mixture of two."""
         device = next(self.network.parameters()).device
-        a, b = self.network.labels(labels.to(device))
-        return self.network.generate(noise.to(device), torch.lerp(a, b, t)[None])[0].cpu()
+        a, b = torch.nn.functional.one_hot(labels, self.plan.labels).float()
+        mixture = torch.lerp(a, b, t)[None].to(device)
+        return self.network.generate(noise.to(device), mixture)[0].cpu()
 
     def _labels(
+        self, n: int, label: str | int | Tensor | None, generator: torch.Generator
+    ) -> Tensor | None:
+        """The network's labels (n,) of dreams of a class, of (n,) classes, or of any."""
+        classes = self._classes(n, label, generator)
+        if not self.plan.shares:
+            return classes
+        shares = torch.tensor(self.plan.shares).view(max(1, len(self.classes)), -1)
+        if classes is None:
+            classes = torch.zeros(n, dtype=torch.int64)
+        kinds = torch.multinomial(shares[classes], 1, generator=generator)[:, 0]
+        return classes * shares.shape[1] + kinds
+
+    def _classes(
         self, n: int, label: str | int | Tensor | None, generator: torch.Generator
     ) -> Tensor | None:
         if isinstance(label, Tensor):
@@ -234,4 +256,7 @@ def load(source: str | Path) -> Dreamer:
 
 
 def _plan(about: dict[str, Any]) -> Plan:
-    return Plan(**{**about["plan"], "classes": tuple(map(str, about["plan"]["classes"]))})
+    plan = Plan(**about["plan"])
+    return replace(
+        plan, classes=tuple(map(str, plan.classes)), shares=tuple(map(float, plan.shares))
+    )

@@ -65,7 +65,12 @@ class Generator(nn.Module):
     and shifts come from the latent vector and the label. All weights begin small, at N(0, 0.02):
     batch norms make their size irrelevant, and small ones turn faster (at He's variance the first
     pictures were chequered, and stayed so for thousands of updates).
+
+    With `grounds` each class has a picture of its own, (classes, C, S, S) in the buffer of that
+    name, which is added before the tanh and does not learn: dreams are drawn on it.
     """
+
+    grounds: Tensor
 
     def __init__(
         self,
@@ -76,6 +81,7 @@ class Generator(nn.Module):
         classes: int = 0,
         modulated: bool = False,
         kernel: int = 4,
+        grounds: bool = False,
     ) -> None:
         super().__init__()
         if kernel not in (4, 5):
@@ -97,18 +103,24 @@ class Generator(nn.Module):
             self.norms.append(self._norm(before, condition))
         self.last = doubled(before, channels, kernel, bias=modulated)
         normal_initialise(self)
+        if grounds:
+            self.register_buffer("grounds", torch.zeros(classes, channels, size, size))
 
     def _norm(self, channels: int, condition: int) -> nn.Module:
         return Modulated(channels, condition) if self.modulated else nn.BatchNorm2d(channels)
 
     def forward(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
         """(N, latent) latent vectors, (N,) int64 or None -> (N, channels, size, size) in [0, 1]."""
-        return self.generate(noise, self.labels(labels) if self.classes else None)
+        if not self.classes:
+            return self.generate(noise)
+        assert labels is not None
+        return self.generate(noise, F.one_hot(labels, self.classes))
 
-    def generate(self, noise: Tensor, label: Tensor | None) -> Tensor:
-        """As `forward`, with classes as vectors (N, LABEL), which may lie between classes."""
-        if label is not None:
-            noise = torch.cat([noise, label], 1)
+    def generate(self, noise: Tensor, mixture: Tensor | None = None) -> Tensor:
+        """As `forward`, with shares of the classes, (N, classes), instead of labels."""
+        if mixture is not None:
+            mixture = mixture.to(self.labels.weight)
+            noise = torch.cat([noise, mixture @ self.labels.weight], 1)
         noise = noise.to(self.last.weight.dtype)
         x = noise[..., None, None].contiguous(memory_format=torch.channels_last)
         for conv, norm in zip((self.first, *self.convs), self.norms, strict=True):
@@ -116,7 +128,11 @@ class Generator(nn.Module):
             x = F.relu(norm(x, noise) if self.modulated else norm(x))
         x = self.last(x)
         # bf16, which autocast gives, would hold a picture in 256 steps of uneven height.
-        return (torch.tanh(x.to(torch.promote_types(x.dtype, torch.float32))) + 1) / 2
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
+        if mixture is not None and hasattr(self, "grounds"):
+            with torch.autocast(x.device.type, enabled=False):
+                x = x + torch.einsum("nk,kchw->nchw", mixture, self.grounds)
+        return (torch.tanh(x) + 1) / 2
 
 
 class Critic(nn.Module):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -25,10 +26,10 @@ TINY: dict[str, Any] = {
     **{"data": "blobs", "size": 32, "width": 4, "latent": 8, "critic_width": 1 / 16},
     **{"batch_size": 8, "samples": LEAST},
 }
-# All that keeps state: averages, batch norms, spectral norms, penalties, augmentation, classes.
+# All that keeps state: averages, batch norms, spectral norms, penalties, augmentation, kinds.
 FULL = replace(
-    PRESETS["modern"], **TINY, classes=True, norm="spectral", loss="relativistic", r1=1.0, r2=0.5,
-    penalty_every=2, critic_steps=2,
+    PRESETS["modern"], **TINY, classes=True, kinds=2, norm="spectral", loss="relativistic",
+    r1=1.0, r2=0.5, penalty_every=2, critic_steps=2,
     augment=("colour", "translation", "cutout", "mirror"),
 )  # fmt: skip
 
@@ -115,7 +116,7 @@ def test_learns_made_pictures_in_seconds(tmp_path, sets):
         PRESETS["modern"], **{**TINY, "width": 8, "critic_width": 1 / 4, "batch_size": 16},
         augment=("translation",), learning_rate=4e-3, critic_rate=4e-3, classes=True,
     )  # fmt: skip
-    run, task, trainer = prepare(tmp_path, config, sets, steps=120, ema=0.9)
+    run, task, trainer = prepare(tmp_path, config, sets, steps=240, ema=0.9)
     features = dcgan.features_to_score()
     scorer = Scorer(features.of(sets[1], LEAST))
     first = scorer.score(features(part) for part in task.dreamer().stream(LEAST, 0))
@@ -132,7 +133,7 @@ def test_learns_made_pictures_in_seconds(tmp_path, sets):
         last
     )
     assert {"critic_loss", "generator_loss", "critic_right"} <= set(run.metrics()[0])
-    assert dreamer.card["updates"] == dreamer.card["scored_at"] == 120
+    assert dreamer.card["updates"] == dreamer.card["scored_at"] == 240
     assert dreamer.card["figures"]["fid"] == -outcome.score
     assert len(list(run.gallery.glob("panel-*.png"))) == 1
 
@@ -197,6 +198,24 @@ def test_pictures_all_the_same(tmp_path):
     run, _, outcome = train(tmp_path, replace(FULL, classes=False), (flat, flat), steps=4)
     assert math.isfinite(outcome.score)
     assert all(math.isfinite(v) for line in run.metrics() for v in line.values())
+
+
+def test_classes_are_drawn_on_their_median_pictures(tmp_path, sets):
+    learned, held_out = sets
+    empty = Pictures(learned.read(torch.arange(96)), learned.labels, (*learned.classes, "none"))
+    config = replace(PRESETS["modern"], **TINY, classes=True)
+    task = DCGAN(config, empty, held_out)
+    with torch.no_grad():
+        task.generator.last.weight.zero_()
+    task.export(tmp_path / "blank.safetensors")
+    found = load(tmp_path / "blank.safetensors").sample(3, label=torch.arange(3)).numpy()
+    pixels, labels = (x.numpy() for x in (learned.read(torch.arange(96)), learned.labels))
+    for label, dream in enumerate(found):
+        of_class = pixels[labels == label] if label < 2 else pixels
+        median = np.sort(of_class, axis=0)[(len(of_class) - 1) // 2] / 255
+        np.testing.assert_allclose(dream, 0.5 + 0.9 * (median - 0.5), atol=1e-3)
+    for plain in (replace(config, grounds=False), replace(config, classes=False)):
+        assert not any("grounds" in name for name in DCGAN(plain, *sets).state_dict())
 
 
 def test_critic_steps_see_other_pictures(sets):

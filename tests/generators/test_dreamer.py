@@ -114,6 +114,53 @@ def test_a_stream_holds_all_classes_alike(dreamer):
     assert [len(part) for part in parts] == [64, 6]
 
 
+# kinds
+
+
+def kinds_of(dreams: torch.Tensor) -> list[float]:
+    """Shares of dreams by the brightness of their ground, of which there are tenths."""
+    tenths = (dreams.mean((1, 2, 3)) * 10).round().long()
+    return (torch.bincount(tenths, minlength=11) / len(dreams)).tolist()
+
+
+def flat(classes: tuple[str, ...], shares: tuple[float, ...]) -> Dreamer:
+    """Kind k's dreams are all of (k + 1) tenths of white."""
+    plan = replace(PLAN, classes=classes, grounds=True, shares=shares)
+    found = made(plan)
+    tenths = torch.arange(1, 1 + len(shares)) / 10
+    with torch.no_grad():
+        found.network.last.weight.zero_()
+        found.network.grounds.copy_(torch.atanh(2 * tenths - 1).view(-1, 1, 1, 1))
+    return found
+
+
+def test_kinds_as_often_as_their_shares(tmp_path):
+    shares = (0.5, 0.5, 0.0, 0.1, 0.9, 0.0)
+    two = flat(("pong", "breakout"), shares)
+    two.save(tmp_path / "two.safetensors")
+    for dreamer in (two, load(tmp_path / "two.safetensors")):
+        assert dreamer.plan.labels == 6
+        for number, name in enumerate(dreamer.classes):
+            found = kinds_of(dreamer.sample(2000, 1, name))
+            at = slice(1 + 3 * number, 4 + 3 * number)
+            assert sum(found[at]) == pytest.approx(1)
+            assert found[at] == pytest.approx(shares[at.start - 1 : at.stop - 1], abs=0.05)
+        whole = kinds_of(torch.cat(list(dreamer.stream(4000, 1))))[1:7]
+        assert whole == pytest.approx([share / 2 for share in shares], abs=0.03)
+
+
+def test_kinds_without_classes():
+    dreamer = flat((), (0.25, 0.75))
+    assert dreamer.labels_in_turn(5) is None
+    for dreams in (dreamer.sample(2000, 1), torch.cat(list(dreamer.stream(2000, 1)))):
+        assert kinds_of(dreams)[1:3] == pytest.approx([0.25, 0.75], abs=0.05)
+    way = torch.stack(list(dreamer.walk(8, 6, seed=1))).mean((1, 2, 3))
+    assert way.min() == pytest.approx(0.1, abs=1e-3) and way.max() == pytest.approx(0.2, abs=1e-3)
+    assert (way - way.roll(1)).abs().max() < 0.02  # from kind to kind by and by
+    with pytest.raises(UserError, match="knows no classes"):
+        dreamer.sample(1, 0, 1)
+
+
 # latent numbers
 
 

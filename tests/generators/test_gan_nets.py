@@ -199,14 +199,17 @@ def test_the_paper_s_generator_knows_no_classes():
         Generator(32, classes=2)
 
 
-def test_labels_change_what_a_generator_draws():
+@pytest.mark.parametrize("grounds", [False, True])
+def test_labels_change_what_a_generator_draws(grounds):
     torch.manual_seed(0)
-    made = Generator(32, 3, 8, WIDTH, classes=3, modulated=True).eval()
+    made = Generator(32, 3, 8, WIDTH, classes=3, modulated=True, grounds=grounds).eval()
+    if grounds:
+        made.grounds.normal_()
     noise = torch.randn(4, 8)
     a, b = (made(noise, torch.full((4,), label)) for label in (0, 2))
     assert (a - b).abs().mean() > 1e-3
     assert torch.equal(a, made(noise, torch.zeros(4, dtype=torch.int64)))
-    halfway = made.generate(noise, made.labels(torch.tensor([0, 2])).mean(0).expand(4, -1))
+    halfway = made.generate(noise, torch.tensor([0.5, 0, 0.5]).expand(4, -1))
     assert not torch.equal(halfway, a) and not torch.equal(halfway, b)
 
 

@@ -1,0 +1,74 @@
+"""Kinds of pictures: found without labels, in each class apart; their shares and medians."""
+
+import numpy as np
+import pytest
+import torch
+
+from generators import gan_kinds
+from playground.data import Pictures
+
+NAMES = ("left", "right")
+
+
+def halves(count: int = 60) -> Pictures:
+    """A class with its left or its right half bright; two pictures in three have a bright top."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 40, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    labels = torch.arange(count) % 2
+    for number, (picture, label) in enumerate(zip(pixels, labels.tolist(), strict=True)):
+        picture[:, :, 16 * label : 16 * label + 16] += 100
+        if number % 3:
+            picture[:, :16] += 100
+    return Pictures(pixels, labels, NAMES)
+
+
+def test_kinds_of_each_class_apart():
+    pictures = halves()
+    labels, shares = gan_kinds.sorted_into(pictures, pictures.labels, 2, 2, seed=0)
+    assert torch.equal(labels // 2, pictures.labels)
+    assert sorted(shares[:2]) == sorted(shares[2:]) == pytest.approx([1 / 3, 2 / 3])
+    bright_top = torch.arange(60) % 3 > 0
+    for label in range(4):
+        members = labels == label
+        assert bright_top[members].all() or not bright_top[members].any()
+        assert float(members.sum()) / 30 == pytest.approx(shares[label])
+
+
+def test_kinds_without_classes():
+    pictures = halves()
+    nothing = torch.zeros(60, dtype=torch.int64)
+    labels, shares = gan_kinds.sorted_into(pictures, nothing, 1, 4, seed=0)
+    assert sorted(shares) == pytest.approx([1 / 6, 1 / 6, 1 / 3, 1 / 3])
+    for label in range(4):
+        assert len(set(pictures.labels[labels == label].tolist())) == 1
+    again = gan_kinds.sorted_into(pictures, nothing, 1, 4, seed=0)
+    assert torch.equal(again[0], labels) and again[1] == shares
+
+
+def test_fewer_different_pictures_than_kinds():
+    grey = Pictures(
+        torch.full((8, 1, 32, 32), 90, dtype=torch.uint8), torch.zeros(8).long(), ("a",)
+    )
+    labels, shares = gan_kinds.sorted_into(grey, grey.labels, 1, 3, seed=0)
+    assert shares == (1.0, 0.0, 0.0) and not labels.any()
+
+
+def test_a_class_without_pictures():
+    pictures = halves()
+    labels, shares = gan_kinds.sorted_into(pictures, pictures.labels, 3, 2, seed=0)
+    assert shares[4:] == (1.0, 0.0) and int(labels.max()) == 3
+    found = gan_kinds.medians(pictures, labels, 6)
+    everything = np.sort(pictures.read(torch.arange(60)).numpy(), axis=0)[29] / 255
+    np.testing.assert_allclose(found[4], everything, atol=1e-6)
+
+
+def test_medians_have_no_traces_of_what_moves():
+    pixels = torch.full((9, 3, 32, 32), 60, dtype=torch.uint8)
+    for number, picture in enumerate(pixels):
+        picture[:, 3 * number : 3 * number + 3] = 250
+    labels = torch.tensor([0] * 5 + [1] * 4)
+    pixels[5:, :, :, :4] = 0
+    found = gan_kinds.medians(Pictures(pixels, labels, ("a", "b")), labels, 2) * 255
+    assert found[0].unique().tolist() == pytest.approx([60])
+    assert found[1, :, :, 4:].unique().tolist() == pytest.approx([60])
+    assert found[1, 0, -1, :4].tolist() == pytest.approx([0] * 4)
