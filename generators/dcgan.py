@@ -54,6 +54,7 @@ STANDING_BATCHES = 16  # of 64 dreams, from which the batch norms' statistics ar
 NOISE_SEED = 20  # of what the panels show, always
 # Grounds are held back from black and white, or the tanh would pass nothing on that is to be drawn.
 LEEWAY = 0.9  # of the way from grey
+KINDS, ALL_KINDS = 16, 48  # of a class, and of all classes together, where --kinds does not say
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ class DCGANConfig:
     data: str = setting("", "pictures: atari:GAMES, mnist:DIR, cifar10:DIR or a folder")
     size: int = setting(64, "side of the pictures: 32, 64 or 128", "px")
     classes: bool = setting(False, "conditioned on the class: the game, or the folder")
-    kinds: int = setting(1, "that its pictures, or those of each class, are sorted into")
+    kinds: int | None = setting(
+        None, "that the pictures of each class are sorted into (none: 1 to 16, by the classes)"
+    )
     grounds: bool = setting(True, "each class and kind is drawn on its median picture")
     latent: int = setting(100, "length of the vector that a picture is made from")
     width: int = setting(32, "channels of the generator's last layer but one")
@@ -74,13 +77,13 @@ class DCGANConfig:
     critic_width: float = setting(0.5, "channels of a classic critic, times 64, 128, ...")
     norm: str | None = setting("batch", "of a classic critic: batch, spectral or none")
     loss: str = setting("bce", "what both minimise", choices=gan_losses.LOSSES)
-    r1: float = setting(0.01, "weight of the gradient penalty at real pictures, as varied")
+    r1: float = setting(0.003, "weight of the gradient penalty at real pictures, as varied")
     r2: float = setting(0.0, "weight of the gradient penalty at generated ones, as varied")
     penalty_every: int = setting(8, "updates between two penalties, which weigh as much more")
     augment: tuple[str, ...] = setting(
-        ("colour", "translation", "cutout"), "DiffAugment of real and generated pictures"
+        ("translation",), "DiffAugment of real and generated pictures"
     )
-    batch_size: int = setting(64, "pictures of an update", "pictures")
+    batch_size: int = setting(32, "pictures of an update", "pictures")
     learning_rate: float = setting(4e-4, "Adam's, of the generator")
     critic_rate: float = setting(4e-4, "Adam's, of the critic")
     beta1: float = setting(0.0, "Adam's first")
@@ -93,10 +96,12 @@ class DCGANConfig:
         """UserError for what no training can use."""
         gan_nets.doublings(self.size)
         diffaugment.check(self.augment)
-        whole = ("kinds", "latent", "width", "penalty_every", "batch_size", "critic_steps")
+        whole = ("latent", "width", "penalty_every", "batch_size", "critic_steps")
         for name in (*whole, "critic_width", "learning_rate", "critic_rate"):
             if not getattr(self, name) > 0:
                 raise UserError(f"--{name.replace('_', '-')} must be above 0.")
+        if self.kinds is not None and self.kinds < 1:
+            raise UserError("--kinds starts at 1.")
         if self.norm not in (None, "batch", "spectral"):
             raise UserError(f"--norm is batch, spectral or none, not '{self.norm}'.")
         if self.samples < LEAST:
@@ -113,7 +118,7 @@ class DCGANConfig:
 
 MODERN = DCGANConfig()
 DCGAN2015 = replace(
-    MODERN, grounds=False, width=128, kernel=5, noise="uniform", modulated=False,
+    MODERN, kinds=1, grounds=False, width=128, kernel=5, noise="uniform", modulated=False,
     critic_width=2.0, r1=0.0, augment=(), batch_size=128, learning_rate=2e-4, critic_rate=2e-4,
     beta1=0.5, beta2=0.999,
 )  # fmt: skip
@@ -163,9 +168,12 @@ class DCGAN(nn.Module):
         channels = pictures.channels
         labels = pictures.labels if classes else torch.zeros_like(pictures.labels)
         shares: tuple[float, ...] = ()
-        if config.kinds > 1:
-            count = max(1, len(classes))
-            labels, shares = gan_kinds.sorted_into(pictures, labels, count, config.kinds, seed)
+        count = max(1, len(classes))
+        kinds = config.kinds
+        if kinds is None:
+            kinds = max(1, min(KINDS, ALL_KINDS // count)) if config.modulated else 1
+        if kinds > 1:
+            labels, shares = gan_kinds.sorted_into(pictures, labels, count, kinds, seed)
         self.register_buffer("labels", labels.short())  # saved, for k-means is not exact
         self.plan = Plan(
             config.size, channels, config.latent, config.width, classes, config.modulated,

@@ -114,7 +114,7 @@ def test_the_paper_is_as_written():
 def test_learns_made_pictures_in_seconds(tmp_path, sets):
     config = replace(
         PRESETS["modern"], **{**TINY, "width": 8, "critic_width": 1 / 4, "batch_size": 16},
-        augment=("translation",), learning_rate=4e-3, critic_rate=4e-3, classes=True,
+        augment=("translation",), learning_rate=4e-3, critic_rate=4e-3, classes=True, kinds=1,
     )  # fmt: skip
     run, task, trainer = prepare(tmp_path, config, sets, steps=240, ema=0.9)
     features = dcgan.features_to_score()
@@ -203,7 +203,7 @@ def test_pictures_all_the_same(tmp_path):
 def test_classes_are_drawn_on_their_median_pictures(tmp_path, sets):
     learned, held_out = sets
     empty = Pictures(learned.read(torch.arange(96)), learned.labels, (*learned.classes, "none"))
-    config = replace(PRESETS["modern"], **TINY, classes=True)
+    config = replace(PRESETS["modern"], **TINY, classes=True, kinds=1)
     task = DCGAN(config, empty, held_out)
     with torch.no_grad():
         task.generator.last.weight.zero_()
@@ -216,6 +216,31 @@ def test_classes_are_drawn_on_their_median_pictures(tmp_path, sets):
         np.testing.assert_allclose(dream, 0.5 + 0.9 * (median - 0.5), atol=1e-3)
     for plain in (replace(config, grounds=False), replace(config, classes=False)):
         assert not any("grounds" in name for name in DCGAN(plain, *sets).state_dict())
+
+
+@pytest.mark.parametrize(
+    ("settings", "labels"),
+    [
+        ({}, 16),
+        ({"classes": True}, 32),
+        ({"classes": True, "kinds": 3}, 6),
+        ({"kinds": 3}, 3),
+        ({"kinds": 1}, 0),
+        ({"modulated": False}, 0),
+    ],
+)
+def test_how_many_kinds_there_are(settings, labels, sets):
+    task = DCGAN(replace(PRESETS["modern"], **TINY, **settings), *sets)
+    assert task.plan.labels == labels
+    if "kinds" not in settings and labels:
+        assert len(task.labels.unique()) == labels
+    classes = 2 if settings.get("classes") else 1
+    assert sum(task.plan.shares) == pytest.approx(classes if task.plan.shares else 0)
+    pixels, found = task._read(0)
+    assert len(found) == 8 and found.dtype == torch.int64 and int(found.max()) < max(1, labels)
+    if settings.get("classes"):  # a red picture has a red one's label
+        red = pixels[:, 0].amax((1, 2)) > pixels[:, 1].amax((1, 2))
+        assert torch.equal(found < labels // 2, red)
 
 
 def test_critic_steps_see_other_pictures(sets):
@@ -438,6 +463,7 @@ def test_pictures_of_another_size(sets):
     [
         ({"size": 48}, "--size is 32, 64 or 128 pixels here, not 48"),
         ({"augment": ("color",)}, "'colour'"),
+        ({"kinds": 0}, "--kinds starts at 1"),
         ({"batch_size": 0}, "--batch-size must be above 0"),
         ({"critic_steps": 0}, "--critic-steps must be above 0"),
         ({"critic_width": math.nan}, "--critic-width must be above 0"),
