@@ -74,8 +74,9 @@ class Shown(Dataset):
 class Example:
     """The example's two networks and its loop."""
 
-    def __init__(self, size: int, channels: int) -> None:
+    def __init__(self, size: int, channels: int, device: str = "cpu") -> None:
         steps = {32: 3, 64: 4}[size]
+        self.device = device
         top = FILTERS * 2 ** (steps - 1)
         layers: list[nn.Module] = [nn.ConvTranspose2d(LATENT, top, 4, 1, 0, bias=False)]
         width = top
@@ -95,6 +96,7 @@ class Example:
         layers += [nn.Conv2d(width, 1, 4, 1, 0, bias=False), nn.Sigmoid()]
         self.critic = nn.Sequential(*layers)
         for network in (self.generator, self.critic):
+            network.to(device)
             for layer in network:
                 if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
                     nn.init.normal_(layer.weight, 0.0, 0.02)
@@ -107,11 +109,13 @@ class Example:
 
     def update(self, real: Tensor) -> None:
         """Critic on real, critic on fake, step; generator, step."""
-        ones, zeros = torch.ones(len(real)), torch.zeros(len(real))
+        real = real.to(self.device)
+        ones = torch.ones(len(real), device=self.device)
+        zeros = torch.zeros_like(ones)
         self.critic.zero_grad()
         on_real = self.criterion(self.critic(real).view(-1), ones)
         on_real.backward()
-        fake = self.generator(torch.randn(len(real), LATENT, 1, 1))
+        fake = self.generator(torch.randn(len(real), LATENT, 1, 1, device=self.device))
         on_fake = self.criterion(self.critic(fake.detach()).view(-1), zeros)
         on_fake.backward()
         self.for_critic.step()
@@ -130,15 +134,15 @@ class Example:
     def sample(self, count: int) -> Iterator[Tensor]:
         """Pictures in [0, 1], in training mode as the example draws them."""
         for start in range(0, count, BATCH):
-            noise = torch.randn(min(BATCH, count - start), LATENT, 1, 1)
+            shape = (min(BATCH, count - start), LATENT, 1, 1)
             with torch.no_grad():
-                yield (self.generator(noise) + 1) / 2
+                yield (self.generator(torch.randn(shape, device=self.device)) + 1) / 2
 
 
 def train_example(pictures: Pictures, args: argparse.Namespace, seed: int) -> tuple[Any, int]:
     """(what draws pictures, how many were learned from) after the time is up."""
     torch.manual_seed(seed)
-    example = Example(args.size, pictures.channels)
+    example = Example(args.size, pictures.channels, args.device)
     batches = example.batches(pictures)
     example.update(next(batches))  # the workers have started
     clock = time.process_time if args.cpu else time.monotonic
@@ -159,7 +163,7 @@ def train_ours(
     config = apply_arguments(preset, args.settings)
     settings = TrainerConfig(
         **dcgan.TRAINERS[args.preset], seed=seed, evaluate_every=args.evaluate_every,
-        checkpoint_minutes=None, threads=1 if args.cpu else None,
+        checkpoint_minutes=None, threads=1 if args.cpu else None, device=args.device,
     )  # fmt: skip
     clock = time.process_time if args.cpu else time.monotonic
     began: list[float] = []
@@ -189,7 +193,8 @@ def one(args: argparse.Namespace) -> None:
     if args.cpu:
         torch.set_num_threads(1)
     pictures, held_out = pictures_of(args.data, args.size, args.frames, 0, say=lambda text: None)
-    features = Features(create("mobilenet_v2", weights=args.weights), size=EXTRACTOR_PX)
+    neutral = create("mobilenet_v2", weights=args.weights).to(args.device)
+    features = Features(neutral, size=EXTRACTOR_PX)
     with tempfile.TemporaryDirectory() as folder:
         if who == "ours":
             draw, seen = train_ours(pictures, held_out, args, int(seed), Path(folder))
@@ -202,7 +207,8 @@ def one(args: argparse.Namespace) -> None:
 def compare(args: argparse.Namespace) -> dict[str, Any]:
     """All trainings in turn, then their figures."""
     pictures, held_out = pictures_of(args.data, args.size, args.frames, 0, say=print)
-    features = Features(create("mobilenet_v2", weights=args.weights), size=EXTRACTOR_PX)
+    neutral = create("mobilenet_v2", weights=args.weights).to(args.device)
+    features = Features(neutral, size=EXTRACTOR_PX)
     scorer = Scorer(features.of(held_out, args.samples))
     floor = scorer.score(features.of(pictures, args.samples))
     print(f"real pictures against each other: {json.dumps(floor)}", flush=True)
@@ -251,7 +257,9 @@ def speed(args: argparse.Namespace) -> dict[str, Any]:
 
     torch.set_flush_denormal(True)
     task = Timed(config, pictures, held_out)
-    settings = TrainerConfig(steps=args.block * args.blocks + 1, checkpoint_minutes=None)
+    settings = TrainerConfig(
+        steps=args.block * args.blocks + 1, checkpoint_minutes=None, device="cpu"
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         Trainer(settings, task, Run.create(Path(folder), "dcgan", "speed", {})).fit()
     task.close()
@@ -272,6 +280,7 @@ def main() -> int:
     add("--preset", default="modern", help="of ours (default modern)")
     add("--minutes", type=float, default=20.0, help="of each training (default 20)")
     add("--cpu", action="store_true", help="minutes on the processor, one thread")
+    add("--device", default="cpu", help="of both trainings: cpu or cuda (default cpu)")
     add("--seeds", type=int, default=3, help="how many (default 3)")
     add("--samples", type=int, default=10_000, help="pictures drawn by each (default 10000)")
     add("--evaluate-every", type=int, help="ours, updates (default: only at the end)")
@@ -290,7 +299,7 @@ def main() -> int:
         one(args)
         return 0
     found = speed(args) if args.speed else compare(args)
-    about = {"machine": f"{device_name()}, {os.cpu_count()} cores", "data": args.data}
+    about = {"machine": f"{device_name(args.device)}, {os.cpu_count()} cores", "data": args.data}
     if args.json:
         write_json(args.json, {**about, **found})
     return 0
