@@ -167,14 +167,14 @@ class DCGAN(nn.Module):
             raise UserError("--classes needs pictures of two or more classes.")
         channels = pictures.channels
         labels = pictures.labels if classes else torch.zeros_like(pictures.labels)
-        shares: tuple[float, ...] = ()
-        count = max(1, len(classes))
-        kinds = config.kinds
-        if kinds is None:
-            kinds = max(1, min(KINDS, ALL_KINDS // count)) if config.modulated else 1
-        if kinds > 1:
-            labels, shares = gan_kinds.sorted_into(pictures, labels, count, kinds, seed)
-        self.register_buffer("labels", labels.short())  # saved, for k-means is not exact
+        self.kinds = self._kinds(len(classes))
+        if self.kinds > 1:
+            count = max(1, len(classes))
+            labels = ranks.by_first(
+                lambda: gan_kinds.sorted_into(pictures, labels, count, self.kinds, seed)
+            )
+        self.register_buffer("labels", labels.int())  # saved, for k-means is not exact
+        shares = self._shares(classes)
         self.plan = Plan(
             config.size, channels, config.latent, config.width, classes, config.modulated,
             config.kernel, config.noise, config.grounds and bool(classes or shares), shares,
@@ -201,6 +201,18 @@ class DCGAN(nn.Module):
         self.keep: Callable[[Path], None] = lambda folder: None  # files of its own in the run
         self._scorer: Scorer | None = None
         self._dreamer: Dreamer | None = None  # of the newest evaluation
+
+    def _kinds(self, classes: int) -> int:
+        """How many kinds the pictures of each class are sorted into."""
+        if self.config.kinds is not None:
+            return self.config.kinds
+        return max(1, min(KINDS, ALL_KINDS // max(1, classes))) if self.config.modulated else 1
+
+    def _shares(self, classes: tuple[str, ...]) -> tuple[float, ...]:
+        """Of the kinds of each class, as they are sorted now."""
+        if self.kinds == 1:
+            return ()
+        return gan_kinds.shares_of(self.labels, max(1, len(classes)), self.kinds)
 
     def _adam(self, network: nn.Module, rate: float) -> torch.optim.Optimizer:
         learned = [p for p in network.parameters() if p.requires_grad]
@@ -383,6 +395,7 @@ class DCGAN(nn.Module):
         """Restore `state()`."""
         self.order, self.best, self.stale = state["order"], state["best"], state["stale"]
         self.figures, self.scored_at = state["figures"], state["scored_at"]
+        self.plan = replace(self.plan, shares=self._shares(self.plan.classes))
         self._ahead.forget()
 
     def reseed(self, number: int) -> None:

@@ -24,25 +24,20 @@ MEDIANS = 1000  # pictures, at most, from which a median is taken
 BATCH = 1000
 
 
-def sorted_into(
-    pictures: Pictures, labels: Tensor, classes: int, kinds: int, seed: int
-) -> tuple[Tensor, tuple[float, ...]]:
-    """Each picture's class and kind as one number, class * kinds + kind; and the kinds' shares.
+def sorted_into(pictures: Pictures, labels: Tensor, classes: int, kinds: int, seed: int) -> Tensor:
+    """(N,) int64: each picture's class and kind as one number, class * kinds + kind.
 
     The pictures of each class, (N,) `labels` below `classes`, are sorted among themselves, by
-    k-means. The shares, of the first class's kinds, then of the next one's, add up to one for each
-    class. Fewer different pictures than kinds leave kinds of no share.
+    k-means. Where fewer of them differ than there are kinds, some kinds have no pictures.
     """
     from scipy.cluster.vq import kmeans2, vq
 
     every = torch.arange(len(pictures))
     places = torch.cat([_places(pictures.read(part)) for part in every.split(BATCH)]).numpy()
     found = torch.zeros(len(pictures), dtype=torch.int64)
-    shares: list[float] = []
     for label in range(classes):
         members = torch.nonzero(labels == label).flatten()
         if not len(members):  # a folder's class whose pictures are all held out
-            shares += [1.0] + [0.0] * (kinds - 1)
             continue
         own = places[members]
         spread = np.linspace(0, len(own) - 1, min(LEARNED, len(own))).round().astype(int)
@@ -51,10 +46,19 @@ def sorted_into(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a kind has lost all its pictures
             centres, _ = kmeans2(some, count, ROUNDS, minit="++", seed=seed)
-        kind = torch.from_numpy(vq(own, centres)[0]).long()
-        found[members] = label * kinds + kind
-        shares += (torch.bincount(kind, minlength=kinds) / len(kind)).tolist()
-    return found, tuple(shares)
+        found[members] = label * kinds + torch.from_numpy(vq(own, centres)[0]).long()
+    return found
+
+
+def shares_of(labels: Tensor, classes: int, kinds: int) -> tuple[float, ...]:
+    """How often each kind is among its class's pictures: the first class's kinds, then the next's.
+
+    `labels` are of `sorted_into`. The shares of a class add up to one; one without pictures has its
+    first kind alone.
+    """
+    counts = torch.bincount(labels.long(), minlength=classes * kinds).view(classes, kinds)
+    counts[counts.sum(1) == 0, 0] = 1
+    return tuple((counts / counts.sum(1, keepdim=True)).flatten().tolist())
 
 
 def medians(pictures: Pictures, labels: Tensor, count: int) -> Tensor:

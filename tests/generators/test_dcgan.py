@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from generators import dcgan
+from generators import dcgan, gan_kinds
 from generators.dcgan import DCGAN, PRESETS, TRAINERS, DCGANConfig
 from generators.dreamer import load
 from generators.gan_scores import LEAST, Scorer
@@ -390,6 +390,15 @@ def test_killed_and_resumed_is_the_same_bit_for_bit(tmp_path, sets, monkeypatch)
     for key, tensor in states[0]["updates"]["ema"].items():
         assert torch.equal(tensor, states[1]["updates"]["ema"][key]), key
     assert timeless(whole) == timeless(Run.open(killed.path))
+
+
+def test_kinds_are_those_of_the_beginning(tmp_path, sets, monkeypatch):
+    _, first, _ = train(tmp_path, FULL, sets, steps=2)
+    monkeypatch.setattr(gan_kinds, "sorted_into", lambda *a: torch.arange(96) % 2 * 2)
+    assert DCGAN(FULL, *sets).plan.shares == (1, 0, 1, 0)
+    _, task, _ = train(tmp_path, FULL, sets, resume=True, steps=3)
+    assert torch.equal(task.labels, first.labels) and task.plan == first.plan
+    assert set(first.plan.shares).isdisjoint({0, 1})
 
 
 def test_evaluating_changes_nothing(tmp_path, sets):

@@ -24,7 +24,8 @@ def halves(count: int = 60) -> Pictures:
 
 def test_kinds_of_each_class_apart():
     pictures = halves()
-    labels, shares = gan_kinds.sorted_into(pictures, pictures.labels, 2, 2, seed=0)
+    labels = gan_kinds.sorted_into(pictures, pictures.labels, 2, 2, seed=0)
+    shares = gan_kinds.shares_of(labels, 2, 2)
     assert torch.equal(labels // 2, pictures.labels)
     assert sorted(shares[:2]) == sorted(shares[2:]) == pytest.approx([1 / 3, 2 / 3])
     bright_top = torch.arange(60) % 3 > 0
@@ -37,26 +38,25 @@ def test_kinds_of_each_class_apart():
 def test_kinds_without_classes():
     pictures = halves()
     nothing = torch.zeros(60, dtype=torch.int64)
-    labels, shares = gan_kinds.sorted_into(pictures, nothing, 1, 4, seed=0)
-    assert sorted(shares) == pytest.approx([1 / 6, 1 / 6, 1 / 3, 1 / 3])
+    labels = gan_kinds.sorted_into(pictures, nothing, 1, 4, seed=0)
+    assert sorted(gan_kinds.shares_of(labels, 1, 4)) == pytest.approx([1 / 6, 1 / 6, 1 / 3, 1 / 3])
     for label in range(4):
         assert len(set(pictures.labels[labels == label].tolist())) == 1
-    again = gan_kinds.sorted_into(pictures, nothing, 1, 4, seed=0)
-    assert torch.equal(again[0], labels) and again[1] == shares
+    assert torch.equal(gan_kinds.sorted_into(pictures, nothing, 1, 4, seed=0), labels)
 
 
 def test_fewer_different_pictures_than_kinds():
     grey = Pictures(
         torch.full((8, 1, 32, 32), 90, dtype=torch.uint8), torch.zeros(8).long(), ("a",)
     )
-    labels, shares = gan_kinds.sorted_into(grey, grey.labels, 1, 3, seed=0)
-    assert shares == (1.0, 0.0, 0.0) and not labels.any()
+    labels = gan_kinds.sorted_into(grey, grey.labels, 1, 3, seed=0)
+    assert not labels.any() and gan_kinds.shares_of(labels, 1, 3) == (1.0, 0.0, 0.0)
 
 
 def test_a_class_without_pictures():
     pictures = halves()
-    labels, shares = gan_kinds.sorted_into(pictures, pictures.labels, 3, 2, seed=0)
-    assert shares[4:] == (1.0, 0.0) and int(labels.max()) == 3
+    labels = gan_kinds.sorted_into(pictures, pictures.labels, 3, 2, seed=0)
+    assert int(labels.max()) == 3 and gan_kinds.shares_of(labels, 3, 2)[4:] == (1.0, 0.0)
     found = gan_kinds.medians(pictures, labels, 6)
     everything = np.sort(pictures.read(torch.arange(60)).numpy(), axis=0)[29] / 255
     np.testing.assert_allclose(found[4], everything, atol=1e-6)
