@@ -52,8 +52,6 @@ PANEL = 36  # pictures of a panel
 WARN_SHARE = 0.5  # of the best coverage or recall: below, kinds of pictures are being forgotten
 STANDING_BATCHES = 16  # of 64 dreams, from which the batch norms' statistics are measured
 NOISE_SEED = 20  # of what the panels show, always
-# Grounds are held back from black and white, or the tanh would pass nothing on that is to be drawn.
-LEEWAY = 0.9  # of the way from grey
 KINDS, ALL_KINDS = 16, 48  # of a class, and of all classes together, where --kinds does not say
 
 
@@ -181,8 +179,7 @@ class DCGAN(nn.Module):
         )  # fmt: skip
         self.generator = self.plan.build()
         if self.plan.grounds:
-            medians = gan_kinds.medians(pictures, labels, self.plan.labels)
-            self.generator.grounds.copy_(torch.atanh((medians * 2 - 1) * LEEWAY))
+            self.generator.draw_on(gan_kinds.medians(pictures, labels, self.plan.labels))
         self.critic = gan_nets.critic(
             config.critic, config.size, channels, config.critic_width, config.norm,
             self.plan.labels, config.kernel,

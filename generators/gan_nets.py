@@ -25,6 +25,7 @@ from playground.errors import UserError
 
 SIZES = (32, 64, 128)  # pixels
 LABEL = 32  # numbers that tell the class
+LEEWAY = 0.9  # of a tanh's range is for pictures with grounds
 HIDDEN = 64  # channels of a projected critic's opinions
 PROJECTED = ("relu1_2", "relu2_1", "relu3_2", "relu4_2")  # of the arcade backbone: strides 2 to 16
 
@@ -66,8 +67,10 @@ class Generator(nn.Module):
     batch norms make their size irrelevant, and small ones turn faster (at He's variance the first
     pictures were chequered, and stayed so for thousands of updates).
 
-    With `grounds` each class has a picture of its own, (classes, C, S, S) in the buffer of that
-    name, which is added before the tanh and does not learn: dreams are drawn on it.
+    With `grounds` each class has a picture of its own, which `draw_on` takes: it is added before
+    the tanh and does not learn. The tanh reaches 1 / LEEWAY then, so that it passes gradients on
+    where a ground is black or white. What leaves [0, 1] so is cut off, but not in training, where
+    the critic is to see it.
     """
 
     grounds: Tensor
@@ -106,6 +109,11 @@ class Generator(nn.Module):
         if grounds:
             self.register_buffer("grounds", torch.zeros(classes, channels, size, size))
 
+    @torch.no_grad()
+    def draw_on(self, pictures: Tensor) -> None:
+        """Take the grounds of all classes, (classes, C, S, S) in [0, 1]."""
+        self.grounds.copy_(torch.atanh((pictures * 2 - 1) * LEEWAY))
+
     def _norm(self, channels: int, condition: int) -> nn.Module:
         return Modulated(channels, condition) if self.modulated else nn.BatchNorm2d(channels)
 
@@ -129,10 +137,12 @@ class Generator(nn.Module):
         x = self.last(x)
         # bf16, which autocast gives, would hold a picture in 256 steps of uneven height.
         x = x.to(torch.promote_types(x.dtype, torch.float32))
-        if mixture is not None and hasattr(self, "grounds"):
-            with torch.autocast(x.device.type, enabled=False):
-                x = x + torch.einsum("nk,kchw->nchw", mixture, self.grounds)
-        return (torch.tanh(x) + 1) / 2
+        if mixture is None or not hasattr(self, "grounds"):
+            return (torch.tanh(x) + 1) / 2
+        with torch.autocast(x.device.type, enabled=False):
+            x = x + torch.einsum("nk,kchw->nchw", mixture, self.grounds)
+        x = (torch.tanh(x) / LEEWAY + 1) / 2
+        return x if self.training else x.clamp(0, 1)
 
 
 class Critic(nn.Module):

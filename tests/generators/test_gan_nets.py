@@ -199,12 +199,30 @@ def test_the_paper_s_generator_knows_no_classes():
         Generator(32, classes=2)
 
 
+def test_grounds_are_as_they_were_given_and_drawn_over():
+    torch.manual_seed(0)
+    made = Generator(32, 3, 8, WIDTH, classes=2, modulated=True, grounds=True)
+    noise, labels = torch.randn(4, 8), torch.tensor([0, 1, 1, 0])
+    grounds = torch.rand(2, 3, 32, 32).mul_(1.4).sub_(0.2).clamp_(0, 1)  # with black and white
+    made.draw_on(grounds)
+    drawn = made(noise, labels)
+    for where in (grounds[labels] == 0, grounds[labels] == 1):
+        (slope,) = torch.autograd.grad(drawn[where].sum(), made.last.bias, retain_graph=True)
+        assert (slope > 0.05 * where.sum((0, 2, 3))).all()  # of the most, 0.5 / LEEWAY
+    with torch.no_grad():
+        made.last.weight.zero_()
+        torch.testing.assert_close(made(noise, labels), grounds[labels], rtol=0, atol=1e-6)
+        made.last.bias.fill_(0.3)
+        assert made(noise, labels).max() > 1.01  # a critic sees it
+        assert made.eval()(noise, labels).max() == 1
+
+
 @pytest.mark.parametrize("grounds", [False, True])
 def test_labels_change_what_a_generator_draws(grounds):
     torch.manual_seed(0)
     made = Generator(32, 3, 8, WIDTH, classes=3, modulated=True, grounds=grounds).eval()
     if grounds:
-        made.grounds.normal_()
+        made.draw_on(torch.rand(3, 3, 32, 32))
     noise = torch.randn(4, 8)
     a, b = (made(noise, torch.full((4,), label)) for label in (0, 2))
     assert (a - b).abs().mean() > 1e-3
