@@ -17,7 +17,9 @@ The preset `example` is what PyTorch's example makes of it: 4x4 kernels, half as
 normal latent numbers, batches of 64.
 
 The preset `modern` halves the layers once more and adds what keeps a GAN alive: a penalty on the
-critic's gradients (R1), DiffAugment, an averaged generator, self-modulation. The preset `projected`
+critic's gradients (R1), DiffAugment, an averaged generator, self-modulation, and grounds: pictures
+are sorted into kinds (see `gan_kinds`), each dream is drawn on the median picture of its kind, and
+the critic sees only how a picture differs from that. The preset `projected`
 has a critic on features that do not learn; a critic with spectral norm is --norm spectral, and two
 time scales (TTUR) are --critic-rate. Measured beside one another in scripts/benchmarks/RESULTS.md.
 """
@@ -65,7 +67,7 @@ class DCGANConfig:
     kinds: int | None = setting(
         None, "that the pictures of each class are sorted into (none: 1 to 16, by the classes)"
     )
-    grounds: bool = setting(True, "each class and kind is drawn on its median picture")
+    grounds: bool = setting(True, "classes and kinds, if any, are drawn on their median pictures")
     latent: int = setting(100, "length of the vector that a picture is made from")
     width: int = setting(32, "channels of the generator's last layer but one")
     kernel: int = setting(4, "side of the strided convolutions: 4, or 5 as in the paper")
@@ -100,6 +102,8 @@ class DCGANConfig:
                 raise UserError(f"--{name.replace('_', '-')} must be above 0.")
         if self.kinds is not None and self.kinds < 1:
             raise UserError("--kinds starts at 1.")
+        if (self.kinds or 1) > 1 and not self.modulated:
+            raise UserError("The paper's generator knows no kinds: --kinds needs --modulated.")
         if self.norm not in (None, "batch", "spectral"):
             raise UserError(f"--norm is batch, spectral or none, not '{self.norm}'.")
         if self.samples < LEAST:
@@ -138,7 +142,6 @@ class DCGAN(nn.Module):
 
     unit = "updates"
     averaged = ("generator",)
-    labels: Tensor
 
     def __init__(
         self, config: DCGANConfig, pictures: Pictures, held_out: Pictures, seed: int = 0
@@ -168,10 +171,15 @@ class DCGAN(nn.Module):
         self.kinds = self._kinds(len(classes))
         if self.kinds > 1:
             count = max(1, len(classes))
+            if self.kinds * count > len(pictures):
+                raise UserError(
+                    f"{config.data} has only {len(pictures):,} pictures for {self.kinds * count:,} "
+                    "kinds: lower --kinds."
+                )
             labels = ranks.by_first(
                 lambda: gan_kinds.sorted_into(pictures, labels, count, self.kinds, seed)
             )
-        self.register_buffer("labels", labels.int())  # saved, for k-means is not exact
+        self.labels = labels
         shares = self._shares(classes)
         self.plan = Plan(
             config.size, channels, config.latent, config.width, classes, config.modulated,
@@ -237,7 +245,7 @@ class DCGAN(nn.Module):
         def loss() -> Tensor:
             with torch.no_grad():  # here, so that the batch norms forget it with a bad update
                 fake = self.generator(self._noise(real), labels)
-            a, b = diffaugment.vary(real, c.augment), diffaugment.vary(fake, c.augment)
+            a, b = self._shown(real, labels), self._shown(fake, labels)
             if punish:
                 a, b = a.detach().requires_grad_(c.r1 > 0), b.detach().requires_grad_(c.r2 > 0)
             on_real, on_fake = self._judge(a, b, labels, bool(punish))
@@ -271,17 +279,26 @@ class DCGAN(nn.Module):
         c = self.config
 
         def loss() -> Tensor:
-            fake = diffaugment.vary(self.generator(self._noise(real), labels), c.augment)
+            fake = self._shown(self.generator(self._noise(real), labels), labels)
             on_real = None
             if c.loss == "relativistic":
                 with torch.no_grad():
-                    on_real = self.critic(diffaugment.vary(real, c.augment), labels)
+                    on_real = self.critic(self._shown(real, labels), labels)
             on_fake = self.critic(fake, labels)
             return gan_losses.generator_loss(
                 c.loss, None if on_real is None else on_real.float(), on_fake.float()
             )
 
         return {"generator_loss": trainer.minimize(loss, self.optimizers["generator"])}
+
+    def _shown(self, pictures: Tensor, labels: Tensor) -> Tensor:
+        """What the critic sees of pictures (N, C, S, S): varied, and without their grounds.
+
+        Beside the differences between grounds it would not notice what moves over them.
+        """
+        if self.plan.grounds and self.config.critic == "classic":
+            pictures = pictures - self.generator.ground_of(labels) + diffaugment.GREY
+        return diffaugment.vary(pictures, self.config.augment)
 
     def _noise(self, like: Tensor) -> Tensor:
         shape = (len(like), self.config.latent)
@@ -293,7 +310,7 @@ class DCGAN(nn.Module):
             len(self.pictures), self.config.batch_size, self.order, number, ranks.rank(),
             ranks.world(),
         )  # fmt: skip
-        return self.pictures.read(chosen), self.labels[chosen].long()
+        return self.pictures.read(chosen), self.labels[chosen]
 
     def rehearsal(self) -> Callable[[], Tensor]:
         """The work of an update on noise, by which the trainer times precisions."""
@@ -386,12 +403,14 @@ class DCGAN(nn.Module):
         return {
             "order": self.order, "figures": self.figures, "scored_at": self.scored_at,
             "best": self.best, "stale": self.stale,
+            "labels": self.labels.int(),  # for k-means need not come out the same again
         }  # fmt: skip
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore `state()`."""
         self.order, self.best, self.stale = state["order"], state["best"], state["stale"]
         self.figures, self.scored_at = state["figures"], state["scored_at"]
+        self.labels = state["labels"].long()
         self.plan = replace(self.plan, shares=self._shares(self.plan.classes))
         self._ahead.forget()
 

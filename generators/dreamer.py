@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -78,7 +79,7 @@ class Dreamer:
 
         Args:
             n: how many, from 1.
-            seed: of the latent vectors (and of the classes, where none is named).
+            seed: of the latent vectors and kinds (and of the classes, where none is named).
             label: a class by name or number, or (n,) numbers; None draws them.
             truncation: latent numbers beyond ± this are not drawn: the smaller, the more alike and
                 the more typical the dreams (Brock et al. 2019). None draws from all.
@@ -169,12 +170,12 @@ class Dreamer:
     def _classes(
         self, n: int, label: str | int | Tensor | None, generator: torch.Generator
     ) -> Tensor | None:
-        if isinstance(label, Tensor):
-            return label
         if not self.classes:
             if label is not None:
                 raise UserError("This generator knows no classes.")
             return None
+        if isinstance(label, Tensor):
+            return label.cpu().long()
         if label is None:
             return torch.randint(len(self.classes), (n,), generator=generator)
         if isinstance(label, str):
@@ -257,6 +258,13 @@ def load(source: str | Path) -> Dreamer:
 
 def _plan(about: dict[str, Any]) -> Plan:
     plan = Plan(**about["plan"])
-    return replace(
-        plan, classes=tuple(map(str, plan.classes)), shares=tuple(map(float, plan.shares))
-    )
+    plan = replace(plan, classes=tuple(map(str, plan.classes)), shares=tuple(plan.shares))
+    if type(plan.grounds) is not bool:
+        raise ValueError("grounds are there or not")
+    if not all(type(share) is float for share in plan.shares):
+        raise ValueError("shares are numbers")
+    if plan.shares:
+        shares = np.array(plan.shares, np.float64).reshape(max(1, len(plan.classes)), -1)
+        if not ((shares >= 0).all() and np.allclose(shares.sum(1), 1, atol=1e-3)):
+            raise ValueError("the shares of a class's kinds do not add up to one")
+    return plan

@@ -32,21 +32,19 @@ def sorted_into(pictures: Pictures, labels: Tensor, classes: int, kinds: int, se
     """
     from scipy.cluster.vq import kmeans2, vq
 
-    every = torch.arange(len(pictures))
-    places = torch.cat([_places(pictures.read(part)) for part in every.split(BATCH)]).numpy()
     found = torch.zeros(len(pictures), dtype=torch.int64)
     for label in range(classes):
         members = torch.nonzero(labels == label).flatten()
         if not len(members):  # a folder's class whose pictures are all held out
             continue
-        own = places[members]
-        spread = np.linspace(0, len(own) - 1, min(LEARNED, len(own))).round().astype(int)
-        some = own[spread]
+        some = np.concatenate([_places(pictures, part) for part in _spread(members, LEARNED)])
         count = min(kinds, len(np.unique(some, axis=0)))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a kind has lost all its pictures
-            centres, _ = kmeans2(some, count, ROUNDS, minit="++", seed=seed)
-        found[members] = label * kinds + torch.from_numpy(vq(own, centres)[0]).long()
+            centres, _ = kmeans2(some, count, ROUNDS, minit="++", seed=seed % 2**32)
+        for part in members.split(BATCH):
+            kind = torch.from_numpy(vq(_places(pictures, part), centres)[0])
+            found[part] = label * kinds + kind.long()
     return found
 
 
@@ -67,16 +65,24 @@ def medians(pictures: Pictures, labels: Tensor, count: int) -> Tensor:
     A median, unlike a mean, has no traces of what moves over it. For a label without pictures it is
     that of all.
     """
-    found = []
-    for label in range(count):
-        members = torch.nonzero(labels == label).flatten()
-        if not len(members):
-            members = torch.arange(len(pictures))
-        spread = torch.linspace(0, len(members) - 1, min(MEDIANS, len(members))).round().long()
-        found.append(pictures.read(members[spread]).median(0).values)
+    of_all = _median(pictures, torch.arange(len(pictures)))
+    members = [torch.nonzero(labels == label).flatten() for label in range(count)]
+    found = [_median(pictures, some) if len(some) else of_all for some in members]
     return to_unit(torch.stack(found))
 
 
-def _places(pixels: Tensor) -> Tensor:
-    """(N, C, S, S) uint8 -> (N, C * SIDE * SIDE) in [0, 1]."""
-    return F.adaptive_avg_pool2d(to_unit(pixels), SIDE).flatten(1)
+def _median(pictures: Pictures, members: Tensor) -> Tensor:
+    """(C, S, S) uint8."""
+    pixels = torch.cat([pictures.read(part) for part in _spread(members, MEDIANS)])
+    return pixels.median(0).values
+
+
+def _spread(members: Tensor, most: int) -> tuple[Tensor, ...]:
+    """At most so many of these pictures, evenly spread over them, in batches."""
+    chosen = torch.linspace(0, len(members) - 1, min(most, len(members))).round().long()
+    return members[chosen].split(BATCH)
+
+
+def _places(pictures: Pictures, members: Tensor) -> np.ndarray:
+    """(N, C * SIDE * SIDE) in [0, 1]: the colours by which these pictures are sorted."""
+    return F.adaptive_avg_pool2d(to_unit(pictures.read(members)), SIDE).flatten(1).numpy()

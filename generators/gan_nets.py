@@ -114,6 +114,10 @@ class Generator(nn.Module):
         """Take the grounds of all classes, (classes, C, S, S) in [0, 1]."""
         self.grounds.copy_(torch.atanh((pictures * 2 - 1) * LEEWAY))
 
+    def ground_of(self, labels: Tensor) -> Tensor:
+        """(N,) int64 -> (N, C, S, S) in [0, 1]: what dreams of these labels are drawn on."""
+        return (torch.tanh(self.grounds[labels]) / LEEWAY + 1) / 2
+
     def _norm(self, channels: int, condition: int) -> nn.Module:
         return Modulated(channels, condition) if self.modulated else nn.BatchNorm2d(channels)
 

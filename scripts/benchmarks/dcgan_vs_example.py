@@ -292,6 +292,8 @@ def main() -> int:
     add("--out", type=Path, help=argparse.SUPPRESS)
     add("--json", type=Path, metavar="OUT", help="write the figures there")
     args, others = parser.parse_known_args()
+    if args.device != "cpu" and (args.cpu or args.speed):
+        parser.error("--cpu and --speed are for a CPU alone")
     own = argparse.ArgumentParser(allow_abbrev=False)
     add_arguments(own, dcgan.DCGANConfig)
     args.settings = own.parse_args(others)

@@ -3,11 +3,11 @@
     python scripts/benchmarks/stacked_mnist.py --data mnist:DIR --classifier RUN
 
 Each picture has a digit drawn at random in each of its channels (Metz et al. 2017, "Unrolled
-Generative Adversarial Networks"), --pictures of them at 32 pixels. A generator without classes
-learns them for --updates; a classifier of digits (a run of `train classify --data mnist:DIR`) reads
-the channels of --samples dreams. A mode is found when one dream at least shows it; `kl` is the
-divergence of the modes' shares from equal ones, in nats. The same is said of real digits stacked
-anew. Other flags are settings of `train dcgan`.
+Generative Adversarial Networks"), --pictures of them at 32 pixels. A generator without classes (but
+with kinds, unless --kinds 1 is given) learns them for --updates; a classifier of digits (a run of
+`train classify --data mnist:DIR`) reads the channels of --samples dreams. A mode is found when one
+dream at least shows it; `kl` is the divergence of the modes' shares from equal ones, in nats. The
+same is said of real digits stacked anew. Other flags are settings of `train dcgan`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from playground import classifier, data
 from playground.backbone import to_unit
 from playground.config import add_arguments, apply_arguments, to_json
 from playground.data import Pictures
+from playground.errors import UserError
 from playground.run import Run, device_name, write_json
 from playground.trainer import Trainer, TrainerConfig, seed_everything
 from scripts.benchmarks.measuring import run as run_benchmark
@@ -69,7 +70,7 @@ def main() -> int:
     add = parser.add_argument
     add("--data", required=True, metavar="mnist:DIR", help="digits")
     add("--classifier", required=True, metavar="RUN", help="that reads digits: a run, or a file")
-    add("--preset", default="modern", help="as of `train dcgan` (default modern)")
+    add("--preset", default="modern", choices=dcgan.PRESETS, help="(default modern)")
     add("--pictures", type=int, default=100_000, help="to learn from (default 100000)")
     add("--updates", type=int, default=20_000, help="of the training (default 20000)")
     add("--samples", type=int, default=26_000, help="dreams that are read (default 26000)")
@@ -83,6 +84,8 @@ def main() -> int:
     config = apply_arguments(preset, own.parse_args(others))
 
     reader = classifier.load(args.classifier)
+    if len(reader.classes) != 10:
+        raise UserError(f"{args.classifier} reads {len(reader.classes)} classes, not ten digits.")
     learned = stacked(data.load(args.data, "train", SIZE), args.pictures, args.seed)
     held_out = stacked(data.load(args.data, "test", SIZE), args.samples, args.seed)
     real = torch.cat([

@@ -22,6 +22,19 @@ def halves(count: int = 60) -> Pictures:
     return Pictures(pixels, labels, NAMES)
 
 
+def test_kinds_are_found_from_some_of_many(monkeypatch):
+    pictures, nothing = halves(), torch.zeros(60, dtype=torch.int64)
+    whole = gan_kinds.sorted_into(pictures, nothing, 1, 4, seed=0)
+    monkeypatch.setattr(gan_kinds, "LEARNED", 20)
+    monkeypatch.setattr(gan_kinds, "BATCH", 7)
+    some = gan_kinds.sorted_into(pictures, nothing, 1, 4, seed=0)
+    assert len({(int(a), int(b)) for a, b in zip(whole, some, strict=True)}) == 4
+    monkeypatch.setattr(gan_kinds, "MEDIANS", 9)
+    for ground, label in zip(gan_kinds.medians(pictures, some, 4), range(4), strict=True):
+        mean = pictures.read(torch.nonzero(some == label).flatten()).float().mean(0) / 255
+        assert (ground - mean).abs().mean() < 0.05
+
+
 def test_kinds_of_each_class_apart():
     pictures = halves()
     labels = gan_kinds.sorted_into(pictures, pictures.labels, 2, 2, seed=0)
