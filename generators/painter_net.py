@@ -25,6 +25,7 @@ by construction, and leave to the training what is near to what moves.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -106,10 +107,16 @@ class StyledNorm(nn.Module):
         return torch.addcmul(shifts[..., None, None], x, gains[..., None, None])
 
 
-def convolution(before: int, after: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """Padded by what is inside, mirrored, so that sides are divided by the stride; no bias."""
+def convolution(
+    before: int,
+    after: int,
+    kernel: int,
+    stride: int = 1,
+    mode: Literal["reflect", "replicate"] = "reflect",
+) -> nn.Conv2d:
+    """Padded by what is inside, so that sides are divided by the stride; no bias."""
     padding = (kernel - stride) // 2
-    return nn.Conv2d(before, after, kernel, stride, padding, padding_mode="reflect", bias=False)
+    return nn.Conv2d(before, after, kernel, stride, padding, padding_mode=mode, bias=False)
 
 
 def doubled(x: Tensor) -> Tensor:
@@ -151,9 +158,10 @@ class PainterNet(nn.Module):
         self.canvas = convolution(len(GRAIN), width, 1)
         nn.init.zeros_(self.canvas.weight)  # else paintings begin, and end, without the picture
         self.blocks = nn.ModuleList(Block(width, styles) for _ in range(blocks))
-        self.up = convolution(width + narrow, narrow, 3)
+        # Not mirrored: what lies at a border would have no slope across it, which shows as a line.
+        self.up = convolution(width + narrow, narrow, 3, mode="replicate")
         self.up_norm = StyledNorm(narrow, styles)
-        self.out = nn.Conv2d(narrow, 3, 3, padding=1, padding_mode="reflect")
+        self.out = nn.Conv2d(narrow, 3, 3, padding=1, padding_mode="replicate")
 
     def forward(
         self, pictures: Tensor, mixture: Tensor, grain: Tensor, held: Held | None = None

@@ -116,7 +116,10 @@ def find_backbone(
     here = [local for local in LOCAL if (cache / IMAGENET[local].file).exists()]
     here += ["arcade"] if (ZOO / "arcade.safetensors").exists() else []
     for local in here:
-        say(f"{why} Painting with {local} instead; --backbone and --weights choose another.")
+        say(
+            f"{why} Painting with {local} instead, which sees less: --fast may paint better, and "
+            "--backbone and --weights choose another."
+        )
         return local, create(local, weights="arcade" if local == "arcade" else "imagenet")
     raise UserError(f"{why} Or paint with other weights: --backbone NAME --weights FILE.")
 

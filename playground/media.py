@@ -23,6 +23,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
+from itertools import chain, count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -42,6 +43,7 @@ PICTURES: dict[str, dict[str, Any]] = {
 READ_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 PICTURES[".jpeg"] = PICTURES[".jpg"]
 FILMS = (".mp4", ".gif")
+RECORDINGS = Path("recordings")  # of pictures and films that nobody named
 MP4_SOUND = ("aac", "mp3")  # which all players find in an .mp4; other sound becomes AAC
 PANEL, INK, ROW, CHOSEN = (20, 21, 26), (222, 224, 230), (58, 74, 104), (190, 104, 22)
 MAX_PIXELS = 2**26  # of a picture that is read; a small file can claim to hold billions
@@ -149,6 +151,18 @@ def _to_rgb(picture: Any) -> Any:
     return picture.convert("RGB")
 
 
+def recording(stem: str, suffix: str) -> Path:
+    """Where something goes that nobody named: a name in RECORDINGS that is free."""
+    names = chain([stem], (f"{stem}-{number}" for number in count(2)))
+    return next(p for p in (RECORDINGS / f"{name}{suffix}" for name in names) if not p.exists())
+
+
+def check_apart(out: Path, source: Path | str) -> None:
+    """UserError where what is made would take the place of what it is made from."""
+    if out.resolve() == Path(source).resolve():
+        raise UserError(f"{out} is what is read; name another with --out.")
+
+
 def check_suffix(path: Path, bits: int = 8) -> None:
     """UserError unless a picture of so many bits can be written under this name."""
     suffix = path.suffix.lower()
@@ -158,6 +172,12 @@ def check_suffix(path: Path, bits: int = 8) -> None:
         )
     if bits == 16 and suffix != ".png":
         raise UserError(f"Pictures of 16 bits are written as .png, not {suffix}.")
+
+
+def check_film(path: Path) -> None:
+    """UserError unless a film can be written under this name."""
+    if path.suffix.lower() not in FILMS:
+        raise UserError(f"Films are written as .mp4 or .gif, not {path.name!r}.")
 
 
 def encode_image(pixels: np.ndarray, suffix: str = ".png") -> bytes:
@@ -237,8 +257,7 @@ class VideoWriter:
         self._gif = self.path.suffix.lower() == ".gif"
         self._shape: tuple[int, ...] = ()
         self._ffmpeg: _Ffmpeg | None = None
-        if self.path.suffix.lower() not in FILMS:
-            raise UserError(f"Films are written as .mp4 or .gif, not {self.path.name!r}.")
+        check_film(self.path)
         if self._gif and sound is not None:
             raise UserError(f"A .gif has no sound: name an .mp4 instead of {self.path}.")
         if not 0 < fps <= 1000 or (scale is not None and scale < 1):

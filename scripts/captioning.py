@@ -20,15 +20,16 @@ from playground.frames import Frame, pump
 from playground.media import (
     FILMS,
     VideoWriter,
+    check_apart,
     check_suffix,
     read_image,
     read_video,
+    recording,
     write_image,
 )
 from playground.run import atomic_path
 from scripts.scoring import dumps
 
-OUT = Path("recordings")  # of films that nobody named
 FILM_FPS = 30  # of attention films
 WORD_S = 0.4  # that a word stays there
 
@@ -90,10 +91,9 @@ def _draw_attention(path: Path, picture: np.ndarray, found: Caption) -> None:
 
 def _caption_film(args: argparse.Namespace, captioner: Captioner, path: Path) -> None:
     """The film with its captions, and beside it a subtitle file."""
-    out = args.out or OUT / f"{path.stem}-captions.mp4"
+    out = args.out or recording(f"{path.stem}-captions", ".mp4")
+    check_apart(out, path)
     pictures, fps = read_video(path)
-    if out.resolve() == path.resolve():
-        raise UserError(f"{out} is the film that is read; name another with --out.")
     with closing(pictures):  # type: ignore[type-var]
         comment = Commentator(captioner, args.register, args.beam, fps)
         with VideoWriter(out, fps, 1) as film:

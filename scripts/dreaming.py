@@ -13,12 +13,11 @@ from generators.dreamer import Dreamer, load
 from playground import data, window
 from playground.data import Pictures
 from playground.errors import UserError
-from playground.media import VideoWriter, write_image
+from playground.media import RECORDINGS, VideoWriter, check_film, check_suffix, write_image
 from playground.run import Run
 from scripts.train_dcgan import KEPT
 
 SHIPPED = "zoo:dreams"  # of the games of Atari
-OUT = Path("recordings")  # for what nobody named
 FPS = 30
 LONGEST_S = 3600  # of a walk
 SECONDS_A_STOP = 2.0  # of a walk, from one dream to the next
@@ -33,9 +32,14 @@ def run_dream(args: argparse.Namespace) -> None:
         raise UserError(f"--seed is a whole number from 0 to below 2^63, not {args.seed}.")
     if args.window and not window.available():
         raise UserError("--window needs a display; leave it out: sheets and --walk FILE need none.")
+    if args.out:
+        check_suffix(args.out)
+    if args.walk:
+        check_film(args.walk)
     dreamer = load(args.source)
-    out = Run.open(args.source).gallery if Path(args.source).is_dir() else OUT
-    sheet = args.out or out / f"dreams-{args.seed}.png"
+    out = Run.open(args.source).gallery if Path(args.source).is_dir() else RECORDINGS
+    name = f"{args.label}-{args.seed}" if args.label else f"{args.seed}"
+    sheet = args.out or out / f"dreams-{name}.png"
     if args.label is None and dreamer.classes and args.out is None:
         write_image(
             out / f"classes-{args.seed}.png",
@@ -47,8 +51,8 @@ def run_dream(args: argparse.Namespace) -> None:
     if args.neighbours:
         some = dreamer.sample(PAIRS, args.seed, args.label, args.truncation)
         pairs = dreams.neighbour_sheet(some, _real(args, dreamer), features_to_score())
-        write_image(out / f"neighbours-{args.seed}.png", pairs)
-        print(out / f"neighbours-{args.seed}.png")
+        write_image(out / f"neighbours-{name}.png", pairs)
+        print(out / f"neighbours-{name}.png")
     if args.walk:
         stops = max(2, round(args.seconds / SECONDS_A_STOP))
         steps = max(1, round(args.seconds * FPS / stops))

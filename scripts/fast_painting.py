@@ -24,15 +24,16 @@ from playground.media import (
     FILMS,
     PICTURES,
     VideoWriter,
+    check_apart,
     check_suffix,
     read_image,
     read_video,
+    recording,
     to_pixels,
     write_image,
 )
 from scripts.painted_sheets import CELL_PX, sheet, strip, write_sliders
 
-OUT = Path("recordings")  # for what nobody named
 FILM_FORMATS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".gif")
 PAGES = (".html", ".htm")
 TOLD_SECONDS = 5.0  # between two lines on a film's progress
@@ -110,13 +111,14 @@ def run_fast(args: argparse.Namespace) -> None:
 def _named(content: Path, args: argparse.Namespace, suffix: str) -> Path:
     """Where a painting goes that nobody named."""
     style = "-".join(text.partition(":")[0] for text in args.style or ("painted",))
-    return OUT / f"{content.stem}-{style}{suffix}"
+    return recording(f"{content.stem}-{style}", suffix)
 
 
 def _picture(
     painter: Painter, mixture: Tensor, content: Path, out: Path, args: argparse.Namespace
 ) -> None:
     check_suffix(out, args.bits)
+    check_apart(out, content)
     picture = to_batch(_sized(read_image(content), args)).to(painter.device)
     painted = _colored(painter.painted(picture, mixture), picture, args)
     write_image(out, to_pixels(painted[0], args.bits))
@@ -172,6 +174,7 @@ def _sized(pixels: np.ndarray, args: argparse.Namespace, usual: int | None = Non
 def _folder(painter: Painter, mixture: Tensor, folder: Path, args: argparse.Namespace) -> None:
     """Every picture in it, into a folder of its own; what cannot be painted is said, and left."""
     out = args.out or _named(folder.resolve(), args, "")
+    check_apart(out, folder)
     if out.suffix:
         raise UserError(f"The paintings of a folder go into a folder: --out {out.with_suffix('')}.")
     files = [path for path in sorted(folder.iterdir()) if path.is_file()]
@@ -194,8 +197,7 @@ def _film(painter: Painter, mixture: Tensor, content: Path, args: argparse.Names
     if args.bits != 8:
         raise UserError("Films have 8 bits: leave out --bits.")
     out = args.out or _named(content, args, content.suffix if content.suffix in FILMS else ".mp4")
-    if out.resolve() == content.resolve():
-        raise UserError(f"The painted film cannot replace {content}: name another --out.")
+    check_apart(out, content)
     frames, fps = read_video(content)
     stage = Film(painter, mixture)
     sound = content if out.suffix.lower() == ".mp4" else None

@@ -22,12 +22,19 @@ from playground import window
 from playground.config import add_arguments, apply_arguments, to_json
 from playground.errors import UserError
 from playground.frames import Frame
-from playground.media import VideoWriter, check_suffix, read_image, to_pixels, write_image
+from playground.media import (
+    VideoWriter,
+    check_apart,
+    check_suffix,
+    read_image,
+    recording,
+    to_pixels,
+    write_image,
+)
 from playground.run import Run
 from playground.window import Window
 from scripts.fast_painting import run_fast
 
-OUT = Path("recordings")  # for what nobody named
 FILM_FPS, FILM_SECONDS, FILM_STILL_SECONDS = 30, 10, 1.5
 FILM_PX = 1080  # longer side of a film, at most
 WINDOW_PX = 720  # and of the window's pictures
@@ -49,8 +56,15 @@ def run_paint(args: argparse.Namespace) -> None:
     config = apply_arguments(style.PRESETS[args.preset], args)
     given = {name: getattr(args, name) for name in TRAINING if getattr(args, name) is not None}
     files, weights = zip(*map(weighted, args.style), strict=True)
-    out = args.out or OUT / f"{Path(args.content).stem}-{'-'.join(f.stem for f in files)}.png"
+    for file in files:
+        if not file.suffix and not file.exists():
+            raise UserError(
+                f"There is no picture {file}. A painting is a file; a painter's style needs --fast."
+            )
+    stem = f"{Path(args.content).stem}-{'-'.join(f.stem for f in files)}"
+    out = args.out or recording(stem, ".png")
     check_suffix(out, args.bits)
+    check_apart(out, args.content)
     content = read_image(args.content)  # before the weights, which may have to be fetched
     height, width = content.shape[:2]
     size = fitting(height, width, config.size or max(height, width))

@@ -69,10 +69,11 @@ def pictures_of(
     order = data.permutation(len(whole), 0, 0)
     count = round(HELD_OUT * len(whole))
     if count < LEAST:
-        say(
-            f"{rest} has {len(whole):,} pictures: too few to keep some apart, so dreams are "
-            "scored against those that they were learned from."
-        )
+        if len(whole) >= LEAST:  # or nothing will be learned
+            say(
+                f"{rest} has {len(whole):,} pictures: too few to keep some apart, so dreams are "
+                "scored against those that they were learned from."
+            )
         return whole, whole
     return whole.take(order[count:]), whole.take(order[:count])
 

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,11 +21,10 @@ from agents.screen import watch
 from playground import window
 from playground.errors import UserError
 from playground.frames import Filter, Frame, pump
-from playground.media import VideoWriter
+from playground.media import VideoWriter, recording
 from playground.run import Run
 from scripts import following
 
-RECORDINGS = Path("recordings")  # of films that nobody named
 FILM_SECONDS = 60.0  # of a film that nobody asked for
 
 Stopped = Callable[[], bool]
@@ -75,7 +73,7 @@ def run_watch(args: argparse.Namespace) -> None:
             raise UserError(str(error)) from None
         print("There is no display: recording a film instead (Ctrl-C ends it).", flush=True)
         args.seconds = args.seconds or (None if args.episodes else FILM_SECONDS)
-        _record(args, agent, RECORDINGS / f"{agent.game}.mp4")
+        _record(args, agent, recording(f"{agent.game}", ".mp4"))
 
 
 def _followed(args: argparse.Namespace) -> Run:
@@ -205,7 +203,8 @@ class Recorder:
         try:
             if self._film is None or frame.pixels.shape != self._shape:
                 self.close()
-                self._film = VideoWriter(self._free_path(), fps=FRAMES_PER_SECOND)
+                stem = f"{self.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+                self._film = VideoWriter(recording(stem, ".mp4"), fps=FRAMES_PER_SECOND)
                 self._shape = frame.pixels.shape
             self._film.write(frame)
         except UserError as error:  # the game need not end with it
@@ -227,11 +226,6 @@ class Recorder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _free_path(self) -> Path:
-        stem = f"{self.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-        names = chain([stem], (f"{stem}-{i}" for i in range(2, 1000)))
-        return next(p for p in (RECORDINGS / f"{n}.mp4" for n in names) if not p.exists())
 
 
 # The window.

@@ -127,7 +127,22 @@ def test_no_chequered_upsampling():
     kinds = {type(module).__name__ for module in network.modules()}
     assert "ConvTranspose2d" not in kinds and "PixelShuffle" not in kinds
     convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
-    assert all(m.padding_mode == "reflect" for m in convolutions)  # no frame around paintings
+    assert all(m.padding_mode != "zeros" for m in convolutions)  # no frame around paintings
+
+
+def test_no_lines_along_borders():
+    """On the mean of all styles, the outermost step is none that the eye would stop at."""
+    painter = load()
+    torch.manual_seed(0)
+    picture = F.interpolate(torch.rand(1, 3, 12, 12), size=(128, 128), mode="bicubic").clamp(0, 1)
+    steps = []
+    for name in painter.styles:
+        painted = painter.painted(picture, painter.mixture({name: 1.0}))[0]
+        for across in (painted, painted.transpose(1, 2)):
+            step = across.diff(dim=2).abs().mean((0, 1))
+            steps.append(step / step.mean())
+    mean = torch.stack(steps).mean(0)
+    assert mean[0] < 1.2 and mean[-1] < 1.2  # 1.9 and 1.7 where all paddings are mirrored
 
 
 def test_the_plan_that_ships_is_small_enough(tmp_path):

@@ -49,6 +49,16 @@ def patches():
     return COLOURS.reshape(3, 4, 3).repeat(BLOCK, 0).repeat(BLOCK, 1)
 
 
+def test_names_that_nobody_gave_are_free(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for expected in ("pong.mp4", "pong-2.mp4", "pong-3.mp4"):
+        path = media.recording("pong", ".mp4")
+        assert path == Path("recordings") / expected
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert media.recording("pong", ".png") == Path("recordings/pong.png")
+
+
 def moving(count, height=48, width=64):
     """Frames that differ: a white bar moves over grey."""
     for i in range(count):

@@ -86,6 +86,9 @@ def test_a_picture(capsys):
     painter = load()
     expected = painter.paint(picture(), painter.mixture("great_wave"))
     assert np.array_equal(read_image(out), expected)
+    assert paint("--content", "photo.png", "--style", "great_wave", "--size", "64") == 0
+    assert capsys.readouterr().out.strip() == "recordings/photo-great_wave-2.png"
+    assert np.array_equal(read_image(out), expected)  # nobody asked for its end
 
 
 def test_a_blend_a_size_and_sixteen_bits():
@@ -202,7 +205,9 @@ def test_bad_input_is_one_sentence_and_leaves_no_file(capsys):
         (["--content", "dot.png", "--style", "great_wave"], "1x1 pixels is too small"),
         (["--content", "none.mp4", "--style", "great_wave"], "no film none.mp4"),
         (["--content", "text.mp4", "--style", "great_wave"], "not a film that can be read"),
-        (["--content", "a.mp4", "--style", "great_wave", "--out", "a.mp4"], "cannot replace"),
+        (["--content", "a.mp4", "--style", "great_wave", "--out", "a.mp4"], "is what is read"),
+        ([*good, "--out", "photo.png"], "photo.png is what is read; name another with --out"),
+        (["--content", "empty", "--style", "great_wave", "--out", "empty"], "is what is read"),
         (["--content", "a.mp4", "--style", "great_wave", "--out", "a.avi"], ".mp4 or .gif"),
         (["--content", "a.mp4", "--style", "great_wave", "--bits", "16"], "leave out --bits"),
         (["--content", "empty", "--style", "great_wave"], "no picture in empty"),

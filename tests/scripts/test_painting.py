@@ -150,6 +150,8 @@ def test_bad_input_is_one_sentence_and_leaves_no_file(network, capsys):
         (["--content", "folder", "--style", "art.png"], "is a folder"),
         ([*good, "--mask", "black.png"], "Mask 1 is black"),
         ([*good, "--mask", "art.png", "--mask", "art.png"], "1 styles, but 2 masks"),
+        (["--content", "photo.png", "--style", "starry_night"], "a painter's style needs --fast"),
+        ([*good, "--out", "photo.png"], "photo.png is what is read; name another with --out"),
         ([*good, "--out", "a.bmp"], "written as .png or .jpg"),
         ([*good, "--out", "a.jpg", "--bits", "16"], "16 bits are written as .png"),
         ([*good, "--film", "a.avi"], "written as .mp4 or .gif"),
