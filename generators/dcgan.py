@@ -127,7 +127,7 @@ DCGAN2015 = replace(
 EXAMPLE = replace(
     DCGAN2015, width=64, kernel=4, noise="normal", critic_width=1.0, batch_size=64
 )  # fmt: skip
-PROJECTED = replace(MODERN, critic="projected", loss="hinge", r1=0.0)
+PROJECTED = replace(MODERN, kinds=1, grounds=False, critic="projected", loss="hinge", r1=0.0)
 PRESETS = {"modern": MODERN, "projected": PROJECTED, "dcgan2015": DCGAN2015, "example": EXAMPLE}
 TRAINERS: dict[str, dict[str, Any]] = {  # what a preset asks of the trainer
     "modern": {"ema": 0.998},
