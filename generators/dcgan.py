@@ -403,14 +403,16 @@ class DCGAN(nn.Module):
         return {
             "order": self.order, "figures": self.figures, "scored_at": self.scored_at,
             "best": self.best, "stale": self.stale,
-            "labels": self.labels.int(),  # for k-means need not come out the same again
+            # As k-means need not come out the same again.
+            **({"labels": self.labels.int()} if self.kinds > 1 else {}),
         }  # fmt: skip
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore `state()`."""
         self.order, self.best, self.stale = state["order"], state["best"], state["stale"]
         self.figures, self.scored_at = state["figures"], state["scored_at"]
-        self.labels = state["labels"].long()
+        if self.kinds > 1:
+            self.labels = state["labels"].long()
         self.plan = replace(self.plan, shares=self._shares(self.plan.classes))
         self._ahead.forget()
 
