@@ -122,7 +122,10 @@ class Generator(nn.Module):
         return Modulated(channels, condition) if self.modulated else nn.BatchNorm2d(channels)
 
     def forward(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
-        """(N, latent) latent vectors, (N,) int64 or None -> (N, channels, size, size) in [0, 1]."""
+        """(N, latent) latent vectors, (N,) int64 or None -> (N, channels, size, size) in [0, 1].
+
+        In training, on grounds, a little beyond.
+        """
         if not self.classes:
             return self.generate(noise)
         assert labels is not None

@@ -14,6 +14,7 @@ from scripts.training import PLAY
 
 LARGEST_BYTES = 4_000_000  # of a model that ships
 PAUSE_SECONDS = 1800  # two log lines further apart belong to different sittings
+COURSE = "what the command does not say of how it was trained"  # the help of --course
 
 
 def content_of(run: Run, task: str, which: str) -> bytes:
@@ -30,7 +31,12 @@ def content_of(run: Run, task: str, which: str) -> bytes:
 
 
 def trained(
-    run: Run, updates: int, usual: Sequence[Any], curve: Sequence[str], extra: str = ""
+    run: Run,
+    updates: int,
+    usual: Sequence[Any],
+    curve: Sequence[str],
+    extra: str = "",
+    course: str | None = None,
 ) -> dict[str, Any]:
     """How a run's model came to be, as JSON.
 
@@ -40,6 +46,7 @@ def trained(
         usual: the preset's settings and its trainer's, which need no flags.
         curve: what each row of the learning curve has beside updates and minutes.
         extra: flags of the command that are no settings.
+        course: what the command does not say of the training, if there is anything.
     """
     config, settings = map(_plain, (run.settings["config"], run.settings["trainer"]))
     known = {name: value for part in usual for name, value in to_json(part).items()}
@@ -60,6 +67,7 @@ def trained(
             [line["step"], minutes, *(line.get(f"evaluate/{name}") for name in curve)]
             for minutes, line in found
         ],
+        **({"course": course} if course else {}),
     }
 
 

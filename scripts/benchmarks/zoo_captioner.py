@@ -22,7 +22,7 @@ from playground.data import parse
 from playground.errors import UserError
 from playground.run import Run, atomic_path, read_json, write_json
 from playground.trainer import TrainerConfig
-from scripts.benchmarks.cards import content_of, trained
+from scripts.benchmarks.cards import COURSE, content_of, trained
 from scripts.benchmarks.measuring import run as run_benchmark
 
 GAMES = (
@@ -41,7 +41,7 @@ def main() -> int:
     add("--which", choices=("best", "last"), default="best",
         help="of the best evaluation, or the newest (default best)")  # fmt: skip
     add("--extra", default="", help="flags of the training that are no settings: '--clips 2000'")
-    add("--course", metavar="TEXT", help="what the command does not say of how it was trained")
+    add("--course", metavar="TEXT", help=COURSE)
     add("--data", default=GAMES, help="what it learned from, and under which terms")
     args = parser.parse_args()
     run = Run.open(args.run)
@@ -55,7 +55,7 @@ def main() -> int:
     usual = (caption.for_clips(caption.PRESETS[run.settings["preset"]]),
              TrainerConfig(**caption.TRAINER))  # fmt: skip
     card = {
-        **trained(run, captioner.card["updates"], usual, ("score",), args.extra),
+        **trained(run, captioner.card["updates"], usual, ("score",), args.extra, args.course),
         "games": [game.strip() for game in parse(run.settings["config"]["data"])[1].split(",")],
         "data": args.data,
         "parameters": sum(p.numel() for p in captioner.parts.parameters()),
@@ -63,8 +63,6 @@ def main() -> int:
         "scores": own,
         "timed_on": scores["device"],
     }
-    if args.course:
-        card["course"] = args.course
     with atomic_path(ZOO / f"{args.name}.safetensors") as aside:
         aside.write_bytes(content)
     write_json(ZOO / f"{args.name}.json", card)

@@ -31,7 +31,7 @@ from playground.errors import UserError
 from playground.media import write_image
 from playground.run import Run, atomic_path, device_name, write_json
 from playground.trainer import TrainerConfig
-from scripts.benchmarks.cards import content_of, trained
+from scripts.benchmarks.cards import COURSE, content_of, trained
 from scripts.benchmarks.measuring import run as run_benchmark
 from scripts.train_dcgan import EVALUATE_EVERY, KEPT
 
@@ -50,6 +50,7 @@ def main() -> int:
     add("--which", choices=("best", "last"), default="best",
         help="of the best evaluation, or the newest (default best)")  # fmt: skip
     add("--samples", type=int, default=10_000, help="dreams that are scored (default 10000)")
+    add("--course", metavar="TEXT", help=COURSE)
     ship(parser.parse_args())
     return 0
 
@@ -61,7 +62,11 @@ def ship(args: argparse.Namespace) -> None:
     if not (run.path / KEPT).exists():
         raise UserError(f"{run.path} was trained on no pictures of games.")
     dreamer = dcgan.load(run.path / f"{args.which}.safetensors")
-    card = {**about(run, dreamer), "bytes": len(content), "scores": scores(run, dreamer, args)}
+    card = {
+        **about(run, dreamer, args.course),
+        "bytes": len(content),
+        "scores": scores(run, dreamer, args),
+    }
     torch.set_num_threads(THREADS)
     (seconds,) = median_seconds([lambda: dreamer.sample(64)], torch.device("cpu"), 3.0)
     card["seconds_for_64"] = round(seconds, 4)
@@ -73,14 +78,14 @@ def ship(args: argparse.Namespace) -> None:
     print(card["scores"], card["seconds_for_64"], "s for 64 dreams")
 
 
-def about(run: Run, dreamer: Dreamer) -> dict[str, Any]:
+def about(run: Run, dreamer: Dreamer, course: str | None) -> dict[str, Any]:
     """How it came to be."""
     preset = run.settings["preset"]
     trainer = TrainerConfig(**dcgan.TRAINERS[preset], evaluate_every=EVALUATE_EVERY)
     usual = (dcgan.PRESETS[preset], trainer)
     return {
         "classes": list(dreamer.classes),
-        **trained(run, dreamer.card["updates"], usual, ("fid", "coverage")),
+        **trained(run, dreamer.card["updates"], usual, ("fid", "coverage"), course=course),
         "pictures": run.settings["pictures"]["count"],
         "data": "Frames of Atari 2600 games, made with ale-py by random play and the zoo's agents.",
         "parameters": sum(p.numel() for p in dreamer.network.parameters()),

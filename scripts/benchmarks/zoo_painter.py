@@ -24,7 +24,7 @@ from generators.painter_task import PRESETS, TRAINERS
 from playground.device import median_seconds
 from playground.run import Run, device_name, read_json, write_json
 from playground.trainer import TrainerConfig
-from scripts.benchmarks.cards import content_of, trained
+from scripts.benchmarks.cards import COURSE, content_of, trained
 from scripts.benchmarks.measuring import run as run_benchmark
 from scripts.train_style import EVALUATE_EVERY
 
@@ -42,7 +42,7 @@ def main() -> int:
         help="of the best evaluation, or the newest (default best)")  # fmt: skip
     add("--extra", default="", help="flags of the training that are no settings: '--frames 300'")
     add("--terms", help="of its data, instead of those that the training was told")
-    add("--course", metavar="TEXT", help="what the command does not say of how it was trained")
+    add("--course", metavar="TEXT", help=COURSE)
     add("--flicker", type=Path, metavar="FILE", help="figures of painter_flicker.py")
     args = parser.parse_args()
     run = Run.open(args.run)
@@ -58,14 +58,12 @@ def main() -> int:
     (seconds,) = median_seconds([lambda: film.paint(pixels)], torch.device("cpu"), 3.0)
     card = {
         **painter.card,
-        **trained(run, painter.card["updates"], usual, curve, args.extra),
+        **trained(run, painter.card["updates"], usual, curve, args.extra, args.course),
         "parameters": sum(p.numel() for p in painter.network.parameters()),
         "bytes": len(content),
         "frames_a_second": round(1 / seconds, 1),
         "timed_on": f"{device_name()}, {THREADS} threads, {FRAME[1]}x{FRAME[0]} pixels",
     }
-    if args.course:
-        card["course"] = args.course
     if args.flicker:
         card["flicker"] = read_json(args.flicker)["rows"]
     painter.save(ZOO / f"{args.name}.safetensors")
