@@ -21,6 +21,16 @@ POOLED = 6  # parts a side of a max-pooled map (Clark et al. 2024)
 DISTRIBUTIONS = ("none", "qr", "iqn", "c51")
 
 
+def _pictures(observation: Tensor) -> Tensor:
+    """uint8 -> floats in [0, 1], of the type that autocast would make of them, where it is on.
+
+    Equal to what comes of float32 then, but without it: a sixth of an update on a CPU.
+    """
+    kind = observation.device.type
+    on = torch.is_autocast_enabled(kind)
+    return to_unit(observation, torch.get_autocast_dtype(kind) if on else torch.float32)
+
+
 class QNetwork(nn.Module):
     """Backbone, one hidden layer, and a value for each action, or its quantiles or atoms.
 
@@ -106,7 +116,7 @@ class QNetwork(nn.Module):
 
     def forward(self, observation: Tensor) -> Tensor:
         """(N, 4, 84, 84) uint8 -> (N, A) float32; the mean of a distribution."""
-        return self.answer(to_unit(observation))
+        return self.answer(_pictures(observation))
 
     def answer(self, pictures: Tensor) -> Tensor:
         """The same from float (N, 4, 84, 84) in [0, 1], for gradients down to the pixels."""
@@ -122,7 +132,7 @@ class QNetwork(nn.Module):
 
         Random ones of "iqn", to learn from; those that "qr" has.
         """
-        x = self._features(to_unit(observation))
+        x = self._features(_pictures(observation))
         if self.embedding is None:
             fractions = midpoints(self.quantile_count, x.device)
         else:
@@ -131,7 +141,7 @@ class QNetwork(nn.Module):
 
     def atoms(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 4, 84, 84) uint8 -> logits (N, A, K) of "c51", and its atoms' returns (K,)."""
-        x = self._features(to_unit(observation))
+        x = self._features(_pictures(observation))
         return self._values(x), atom_returns(*self.support, x.device)
 
     def _features(self, pictures: Tensor) -> Tensor:

@@ -228,6 +228,8 @@ class Backbone(nn.Module):
             raise TypeError(f"Backbones take floats in [0, 1]; make them of {x.dtype} by to_unit.")
         if self.mean is not None:
             x = (x - self.mean) / self.std
+        if torch.is_autocast_enabled(x.device.type):
+            return x  # autocast casts, and only where it wants to
         return x.to(next(self.parameters()).dtype)
 
     def _check(self, name: str) -> None:

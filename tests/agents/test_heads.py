@@ -168,3 +168,13 @@ def test_an_agents_answers_are_the_same_each_time_and_leave_no_trace() -> None:
 def test_what_no_network_has_is_refused(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         a_network(**wrong)
+
+
+@pytest.mark.parametrize("backbone", ["nature", "impala"])
+def test_autocast_takes_pictures_as_they_are_and_gives_what_it_gave_of_floats(
+    backbone: str,
+) -> None:
+    network = a_network(backbone=backbone, width=1)
+    x = pictures()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(network(x), network.answer(x.float().div(255)))
