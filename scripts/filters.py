@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from playground.frames import Filter
 from scripts.commenting import add_captions, captions_filter, captions_shown
 from scripts.fast_painting import add_style, style_filter
-from scripts.seeing import add_saliency, add_value, saliency_filter, value_filter
+from scripts.seeing import (
+    add_features,
+    add_saliency,
+    add_value,
+    features_filter,
+    saliency_filter,
+    value_filter,
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ FILTERS: dict[str, Way] = {
     "saliency": Way(add_saliency, saliency_filter),
     "captions shown": Way(lambda parser: None, captions_shown),
     "value": Way(add_value, value_filter),
+    "features": Way(add_features, features_filter),
 }
 
 
