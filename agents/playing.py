@@ -147,13 +147,21 @@ class Playing(nn.Module):
             )  # fmt: skip
         except Stopped:
             return {}
-        if self.run is not None and c.eval_film > 0:
-            film = self.run.videos / f"{self.progress:010d}.mp4"
-            shown = islice(self.frames(), int(c.eval_film * FRAMES_PER_SECOND))
-            with VideoWriter(film, fps=FRAMES_PER_SECOND) as sink:
-                pump(takewhile(lambda _: not trainer.stopping, shown), sinks=[sink])
+        self._film(trainer)
         low, high = result.interval
         return {"score": result.mean, "low": low, "high": high, "length": result.length}
+
+    def begin(self, trainer: Trainer) -> None:
+        """A film of the untrained network, by the first process."""
+        if trainer.rank == 0:
+            self._film(trainer)
+
+    def _film(self, trainer: Trainer) -> None:
+        """The first seconds of always the same game, into the run; as many as the settings say."""
+        if self.run is not None and self.config.eval_film > 0:
+            shown = islice(self.frames(), int(self.config.eval_film * FRAMES_PER_SECOND))
+            with VideoWriter(self.run.film(self.progress), fps=FRAMES_PER_SECOND) as sink:
+                pump(takewhile(lambda _: not trainer.stopping, shown), sinks=[sink])
 
     def frames(self) -> Iterator[Frame]:
         """The agent playing one game, every emulator frame."""

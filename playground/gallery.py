@@ -93,7 +93,8 @@ def write_page(
     """Write one page about the runs to `out` (.html), aside and renamed.
 
     Every numeric figure of metrics.jsonl becomes a curve over the steps, if it varies; films come
-    from a run's `videos/`, pictures from its `gallery/`. `commands` are shown at the top, to copy.
+    from a run's `videos/` (those of single evaluations, `Run.film`, after the others), pictures
+    from its `gallery/`. `commands` are shown at the top, to copy.
     UserError when a run is none, or the page cannot be written.
     """
     out = checked(out)
@@ -111,7 +112,9 @@ def _section(run: Run, number: int, out: Path, room: list[int]) -> str:
     about = [settings.get("task"), settings.get("created"), settings.get("device")]
     facts = " · ".join(escaped(fact) for fact in about if fact)
     series = _series(run.metrics())
-    films = _media(run, _files(run, "videos", out), out, room)
+    videos = _files(run, "videos", out)
+    films = _media(run, [file for file in videos if not file.stem.isdecimal()], out, room)
+    evaluated = _media(run, [file for file in videos if file.stem.isdecimal()], out, room)
     found = _files(run, "gallery", out)
     panels = [file for file in found if file.name.startswith("panel-")]
     pictures = _media(run, [file for file in found if file not in panels], out, room)
@@ -119,7 +122,8 @@ def _section(run: Run, number: int, out: Path, room: list[int]) -> str:
     parts = [
         f'<section aria-labelledby="run-{number}"><h2 id="run-{number}">{escaped(run.name)}</h2>',
         f"<p>{facts}</p>",
-        _grid("Films", films),
+        _grid("Films", films, "pictures"),
+        _grid("Films of the evaluations", evaluated),
         _grid("Curves", _curves(series, settings)),
         *_bar_charts(run),
         _grid("Pictures", pictures, "pictures"),

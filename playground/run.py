@@ -265,6 +265,15 @@ class Run:
         """The picture of the evaluation at `step`; the names sort by it."""
         return self.gallery / f"panel-{step:010d}.png"
 
+    def film(self, step: int) -> Path:
+        """The film of the evaluation at `step`."""
+        return self.videos / f"{step:010d}.mp4"
+
+    def films(self) -> dict[int, Path]:
+        """Those films that there are, by step, in order."""
+        found = sorted((self.path / "videos").glob("*.mp4"))
+        return {int(file.stem): file for file in found if file.stem.isdecimal()}
+
     def _folder(self, name: str) -> Path:
         with writing(self.path / name):
             (self.path / name).mkdir(exist_ok=True)
@@ -330,6 +339,9 @@ class Run:
             aside.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         for file in self.gallery.glob("panel-*.png"):
             if file > self.panel(step):
+                file.unlink()
+        for made, file in self.films().items():
+            if made > step:
                 file.unlink()
 
     def close(self) -> None:

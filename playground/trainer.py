@@ -16,8 +16,9 @@ an environment is: a task is an `nn.Module` whose child modules are its models, 
 and, where it has them, `schedules: dict[str, LRScheduler]` (saved here, stepped by the task),
 `averaged: tuple[str, ...]` (the child modules under EMA, all by default), `rehearsal()` (a closure
 that gives a loss of typical size, for `precision auto`), `attach(run)` (called once, before
-anything is loaded, for a task that keeps files of its own in the run), `checkpoint_due: bool` (asks
-for a checkpoint), `reseed(n)` (other random streams, after the n-th return from a divergence),
+anything is loaded, for a task that keeps files of its own in the run), `begin(trainer)` (called in
+front of a new training, to keep what the untrained models do), `checkpoint_due: bool` (asks for a
+checkpoint), `reseed(n)` (other random streams, after the n-th return from a divergence),
 `panel_stride: int` (see `panels`), `graph: bool` (its `learn` records) and `join(dict)` (below).
 
 Call `seed_everything` before building the task: its first weights are drawn there.
@@ -194,6 +195,9 @@ class Trainer:
         self._logged_progress = task.progress
         evaluated = saved = task.progress  # as it was at the last evaluation and save
         with self._run_ended(), signals.caught(self._interrupt), device.out_of_memory_said():
+            if not task.progress and hasattr(task, "begin"):
+                with self._looking():
+                    task.begin(self)
             while (reason := self._reason()) is None:
                 before = task.progress
                 self.means.add(task.step(self))
@@ -372,14 +376,9 @@ class Trainer:
             self.task.reseed(self._rewinds)
 
     def _evaluate(self) -> bool:
-        """Score the averaged models in eval mode; export them, and say so, when they are the best.
-
-        Generators and modes are put back, so that evaluating never changes the training.
-        """
-        rng, progress = checkpoint.rng_state(), self.task.progress
-        modes = [(module, module.training) for module in self.task.modules()]
-        self.task.eval()
-        with self.agenda.aside(), shared_statistics(self.task), self.updates.averaged():
+        """Score the averaged models; export them, and say so, when they are the best."""
+        progress = self.task.progress
+        with self._looking(), shared_statistics(self.task), self.updates.averaged():
             own = self.task.evaluate(self)
             figures = ranks.by_first(lambda: own)
             score = float(figures.get("score", math.nan))
@@ -391,9 +390,6 @@ class Trainer:
                     self.task.export(aside)
             if self.rank == 0 and not self.stopping:
                 panels.keep(self.task, self.run, progress)
-        checkpoint.set_rng_state(rng)
-        for module, training in modes:
-            module.training = training
         if "score" not in figures:  # given up, as the training is to end
             return False
         self.score = score
@@ -401,6 +397,21 @@ class Trainer:
         if self.on_progress:
             self.on_progress({"progress": progress, "best": self.best, **figures})
         return best
+
+    @contextlib.contextmanager
+    def _looking(self) -> Iterator[None]:
+        """A block in evaluation mode, aside from the training's time.
+
+        Generators and modes are put back, so that looking never changes the training.
+        """
+        rng = checkpoint.rng_state()
+        modes = [(module, module.training) for module in self.task.modules()]
+        self.task.eval()
+        with self.agenda.aside():
+            yield
+        checkpoint.set_rng_state(rng)
+        for module, training in modes:
+            module.training = training
 
     def _log(self, go_on: bool = False) -> None:
         """Write the mean figures since the last log, and report progress.

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 from agents import dqn, pqn
 from agents.atari import resolve
+from playground import gallery
 from playground.errors import UserError
-from playground.run import Run
+from playground.films import beside
+from playground.run import Run, write_json
 from playground.trainer import TrainerConfig
 from scripts import following, sweeping, training
 from scripts.training import PLAY, Door, quoted
@@ -70,6 +72,23 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     sweeping.add_sweep(parser)
 
 
+def _finish(task: dqn.DQN | pqn.PQN, run: Run) -> list[str]:
+    """The film of films: the same game before, during and after the training."""
+    films = run.films()
+    if len(films) < 2:
+        return []
+    first, last = min(films), max(films)
+    middle = min(films, key=lambda step: abs(2 * step - first - last))
+    growth = run.videos / "growth.mp4"
+    beside({_age(step): films[step] for step in (first, middle, last)}, growth)
+    write_json(run.gallery / gallery.CAPTIONS, {growth.name: "the same game, as it was learned"})
+    return [f"Growth   {growth}"]
+
+
+def _age(step: int) -> str:
+    return f"{step:,} {DQN.unit}" if step else "before"
+
+
 def _commands(run: Run) -> list[tuple[str, str]]:
     folder = quoted(run.path)
     return [
@@ -99,4 +118,5 @@ DQN = Door(
     commands=_commands,
     arguments=_arguments,
     about={"engine": "ours", "score": "return"},
+    finish=_finish,
 )

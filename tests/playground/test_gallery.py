@@ -104,6 +104,16 @@ def test_page_holds_films_pictures_curves_and_settings(run, tmp_path):
     assert "rate" in page.text and "notes.txt" not in page.text
 
 
+def test_films_of_evaluations_come_after_the_others(run, tmp_path):
+    for name in ("0000000000.mp4", "0000002000.mp4"):
+        shutil.copy(run.videos / "step-200.mp4", run.videos / name)
+    write_page([run.path], tmp_path / "page.html")
+    page = Page(tmp_path / "page.html")
+    films = [film["aria-label"].removeprefix("film ") for film in page.all("video")]
+    assert films == ["step-200.mp4", "step-1000.mp4", "0000000000.mp4", "0000002000.mp4"]
+    assert "Films of the evaluations" in page.text
+
+
 def test_page_is_safe_and_needs_no_network(run, tmp_path):
     write_page([run.path], tmp_path / "page.html")
     page = Page(tmp_path / "page.html")

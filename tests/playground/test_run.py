@@ -74,6 +74,16 @@ def test_metrics(tmp_path: Path) -> None:
     assert any((run.path / "tensorboard").iterdir())
 
 
+def test_films_of_evaluations_go_back_with_the_run(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "dqn", "a", {})
+    for step in (0, 400, 1000):
+        run.film(step).write_bytes(b"")
+    (run.videos / "growth.mp4").write_bytes(b"")
+    assert run.films() == {step: run.film(step) for step in (0, 400, 1000)}
+    run.rewind(400)
+    assert list(run.films()) == [0, 400] and (run.videos / "growth.mp4").is_file()
+
+
 def test_atomic_path_leaves_all_or_nothing(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "x.json"
     write_json(path, {"a": 1})

@@ -639,6 +639,35 @@ def test_evaluating_does_not_change_the_training(tmp_path: Path) -> None:
     assert equal(often.task.state_dict(), never.task.state_dict())
 
 
+def test_a_new_training_begins_with_a_look_that_does_not_change_it(tmp_path: Path) -> None:
+    looks: list[tuple[int, bool]] = []
+
+    class Shown(TinyGan):
+        def begin(self, trainer: Trainer) -> None:
+            looks.append((self.progress, self.training))
+            torch.rand(7)
+
+    def go(name: str, task: TinyGan, resume: bool = False, steps: int = 20) -> TinyGan:
+        run = Run.open(tmp_path / "toy" / name) if resume else Run.create(tmp_path, "toy", name, {})
+        trainer = Trainer(TrainerConfig(steps=steps, **EXACT), task, run)
+        if resume:
+            trainer.resume()
+        trainer.fit()
+        return task
+
+    def made(kind: type[TinyGan]) -> TinyGan:
+        seed_everything(3)
+        return kind()
+
+    plain = go("plain", made(TinyGan))
+    shown = go("shown", made(Shown), steps=10)
+    assert looks == [(0, False)] and shown.training
+    shown = go("shown", made(Shown), resume=True)
+    assert len(looks) == 1
+    for one, other in zip(plain.parameters(), shown.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_a_torn_checkpoint_falls_back_with_a_message(tmp_path: Path) -> None:
     first = gan(tmp_path, **EXACT, steps=14)
     first.fit()
