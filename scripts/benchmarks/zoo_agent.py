@@ -5,7 +5,8 @@
 Writes into agents/zoo/: NAME.safetensors (fp16), NAME.json (the card: how it was trained, on what,
 how long, its learning curve, its scores) and README.md (a table of all cards). The scores are of 30
 whole games under each of the protocols machado and sb3, on emulator seeds that no training and no
-evaluation of a training draws; the exploration is the run's own --eval-epsilon unless given.
+evaluation of a training draws; the exploration is the run's own --eval-epsilon unless given. With
+--references the card has what the published agents in that file or folder had after as many frames.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from agents.agent import ZOO, Agent, read_weights
 from agents.atari import FRAMES_PER_STEP, PROTOCOLS, protocol
 from agents.dqn import DQNConfig
 from agents.evaluation import evaluate
+from agents.references import References, at, read
 from playground.config import from_json, to_json
 from playground.errors import UserError
 from playground.run import Run, atomic_path, read_json, write_json
@@ -33,6 +35,7 @@ from scripts.benchmarks.cards import evaluations, flags
 
 LARGEST_BYTES = 4_000_000
 SCORES = ("machado", "sb3")
+MARK = "Dopamine Rainbow"  # what an agent is to reach after as many frames
 # Far from the seeds of trainings (small) and of their evaluations (1,000,003 more).
 FRESH_SEED = 1_000_000_007
 
@@ -43,7 +46,9 @@ Watch one with `python scripts/play.py watch NAME`, score it with
 commit, learning curve, every return of its scores. Scores are means over whole games on seeds that
 training never used, with their 95 % interval (Student's t), under two protocols: `machado` (sticky
 actions 0.25, no no-ops) and `sb3` (no sticky actions, up to 30 no-ops). Frames are emulator frames,
-4 for each agent step; frames and minutes are those until this agent, the run's best or last.
+4 for each agent step; frames and minutes are those until this agent, the run's best or last. Beside
+them stands what Dopamine's Rainbow (Castro et al. 2018; training returns under sticky actions, mean
+of 5 seeds) had after as many frames: it compares with the column `machado`.
 
 This file is written by `scripts/benchmarks/zoo_agent.py`.
 
@@ -60,6 +65,7 @@ def main() -> int:
     parser.add_argument("--command", help="training command, if not as the run's settings tell it")
     parser.add_argument("--episodes", type=int, default=30, help="games a protocol (default 30)")
     parser.add_argument("--epsilon", type=float, help="exploration (default: --eval-epsilon's)")
+    parser.add_argument("--references", type=Path, help="published figures: a file or folder")
     parser.add_argument("--zoo", type=Path, default=ZOO, help="folder (default agents/zoo)")
     args = parser.parse_args()
     try:
@@ -93,6 +99,8 @@ def add(args: argparse.Namespace) -> None:
     card = make_card(run, agent, args.command)
     epsilon = card["settings"]["eval_epsilon"] if args.epsilon is None else args.epsilon
     seed = FRESH_SEED + run.settings["trainer"]["seed"]
+    if args.references:
+        card["marks"] = marks(read(args.references), agent.game, card["agent_steps"])
     for rules in SCORES:
         result = evaluate(
             agent, protocol=protocol(rules), episodes=args.episodes, epsilon=epsilon, seed=seed
@@ -168,15 +176,24 @@ def score(card: dict[str, Any], rules: str) -> str:
     return f"{result['mean']:.1f} ({low:.1f} to {high:.1f})"
 
 
+def marks(references: References, game: str, steps: int) -> dict[str, float]:
+    """What each published agent that has a curve of this game had after so many agent steps."""
+    curves = {name: games[game] for name, games in references.curves.items() if game in games}
+    points = {name: at(curve, steps) for name, curve in curves.items()}
+    return {name: round(point[1], 1) for name, point in points.items() if point}
+
+
 def write_table(zoo: Path) -> None:
     """README.md: a row for each card."""
-    columns = ["name", "game", *SCORES, "ε", "frames", "minutes", "trained by"]
+    columns = ["name", *SCORES, "ε", "Rainbow", "frames", "minutes", "trained by"]
     rows = [columns, ["---"] * len(columns)]
     for path in sorted(zoo.glob("*.json")):
         card = read_json(path)
+        mark = card.get("marks", {}).get(MARK)
         rows.append([
-            path.stem, card["game"], *(score(card, rules) for rules in SCORES),
-            f"{card['scores'][SCORES[0]]['epsilon']:g}", f"{card['frames']:,}",
+            path.stem, *(score(card, rules) for rules in SCORES),
+            f"{card['scores'][SCORES[0]]['epsilon']:g}", "" if mark is None else f"{mark:.1f}",
+            f"{card['frames']:,}",
             f"{card['minutes']:.0f}", f"`{card['command']}`",
         ])  # fmt: skip
     table = "".join("| " + " | ".join(row) + " |\n" for row in rows)
