@@ -74,7 +74,9 @@ def main() -> int:
         )
     collapsed = sum(one["collapsed"] for one in found.values())
     strayed = sum(one["strayed"] for one in found.values())
-    print(f"{collapsed} of {len(found)} collapsed, {strayed} ended above {STRAYED} times their best")
+    print(
+        f"{collapsed} of {len(found)} collapsed, {strayed} ended above {STRAYED} times their best"
+    )
     if args.json:
         write_json(args.json, found)
     return 0
