@@ -54,7 +54,9 @@ PANEL = 36  # pictures of a panel
 WARN_SHARE = 0.5  # of the best coverage or recall: below, kinds of pictures are being forgotten
 STANDING_BATCHES = 16  # of 64 dreams, from which the batch norms' statistics are measured
 NOISE_SEED = 20  # of what the panels show, always
-KINDS, ALL_KINDS = 16, 48  # of a class, and of all classes together, where --kinds does not say
+# Where --kinds does not say: kinds of a class at most, and of all classes together, with so many
+# pictures each in the mean at least.
+KINDS, ALL_KINDS, OF_KIND = 64, 100, 50
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class DCGANConfig:
     size: int = setting(64, "side of the pictures: 32, 64 or 128", "px")
     classes: bool = setting(False, "conditioned on the class: the game, or the folder")
     kinds: int | None = setting(
-        None, "that the pictures of each class are sorted into (none: 1 to 16, by the classes)"
+        None, "that the pictures of each class are sorted into (none: 1 to 64, by their number)"
     )
     grounds: bool = setting(True, "classes and kinds, if any, are drawn on their median pictures")
     latent: int = setting(100, "length of the vector that a picture is made from")
@@ -168,7 +170,7 @@ class DCGAN(nn.Module):
             raise UserError("--classes needs pictures of two or more classes.")
         channels = pictures.channels
         labels = pictures.labels if classes else torch.zeros_like(pictures.labels)
-        self.kinds = self._kinds(len(classes))
+        self.kinds = self._kinds(max(1, len(classes)))
         if self.kinds > 1:
             count = max(1, len(classes))
             if self.kinds * count > len(pictures):
@@ -209,9 +211,10 @@ class DCGAN(nn.Module):
 
     def _kinds(self, classes: int) -> int:
         """How many kinds the pictures of each class are sorted into."""
-        if self.config.kinds is not None:
-            return self.config.kinds
-        return max(1, min(KINDS, ALL_KINDS // max(1, classes))) if self.config.modulated else 1
+        if self.config.kinds is not None or not self.config.modulated:
+            return self.config.kinds or 1
+        found = len(self.pictures) // (OF_KIND * classes)
+        return max(1, min(KINDS, ALL_KINDS // classes, found))
 
     def _shares(self, classes: tuple[str, ...]) -> tuple[float, ...]:
         """Of the kinds of each class, as they are sorted now."""

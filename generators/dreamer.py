@@ -20,7 +20,7 @@ from generators.gan_nets import Generator
 from playground import exports
 from playground.errors import UserError, listed, nearest
 
-KEY, FORMAT = "playground_dreamer", 1  # of the metadata
+KEY, FORMAT = "playground_dreamer", 2  # of the metadata
 ZOO = Path(__file__).with_name("zoo")
 BATCH = 64  # pictures drawn together
 
@@ -150,9 +150,8 @@ class Dreamer:
     def _between(self, noise: Tensor, labels: Tensor, t: float) -> Tensor:
         """One picture (C, S, S) whose label is a mixture of two."""
         device = next(self.network.parameters()).device
-        a, b = torch.nn.functional.one_hot(labels, self.plan.labels).float()
-        mixture = torch.lerp(a, b, t)[None].to(device)
-        return self.network.generate(noise.to(device), mixture)[0].cpu()
+        shares = torch.tensor([[1 - t, t]], device=device)
+        return self.network.blend(noise.to(device), labels.to(device), shares)[0].cpu()
 
     def _labels(
         self, n: int, label: str | int | Tensor | None, generator: torch.Generator

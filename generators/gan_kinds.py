@@ -60,7 +60,7 @@ def shares_of(labels: Tensor, classes: int, kinds: int) -> tuple[float, ...]:
 
 
 def medians(pictures: Pictures, labels: Tensor, count: int) -> Tensor:
-    """The median picture of each of `count` labels, (count, C, S, S) floats in [0, 1].
+    """The median picture of each of `count` labels, (count, C, S, S) uint8.
 
     A median, unlike a mean, has no traces of what moves over it. For a label without pictures it is
     that of all.
@@ -68,7 +68,7 @@ def medians(pictures: Pictures, labels: Tensor, count: int) -> Tensor:
     of_all = _median(pictures, torch.arange(len(pictures)))
     members = [torch.nonzero(labels == label).flatten() for label in range(count)]
     found = [_median(pictures, some) if len(some) else of_all for some in members]
-    return to_unit(torch.stack(found))
+    return torch.stack(found)
 
 
 def _median(pictures: Pictures, members: Tensor) -> Tensor:

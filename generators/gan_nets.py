@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from playground.backbone import Backbone, create, he_initialise
+from playground.backbone import Backbone, create, he_initialise, to_unit
 from playground.backbones.dcgan import SLOPE, normal_initialise
 from playground.errors import UserError
 
@@ -107,16 +107,16 @@ class Generator(nn.Module):
         self.last = doubled(before, channels, kernel, bias=modulated)
         normal_initialise(self)
         if grounds:
-            self.register_buffer("grounds", torch.zeros(classes, channels, size, size))
+            shape = (classes, channels, size, size)
+            self.register_buffer("grounds", torch.zeros(shape, dtype=torch.uint8))
 
-    @torch.no_grad()
     def draw_on(self, pictures: Tensor) -> None:
-        """Take the grounds of all classes, (classes, C, S, S) in [0, 1]."""
-        self.grounds.copy_(torch.atanh((pictures * 2 - 1) * LEEWAY))
+        """Take the grounds of all classes, (classes, C, S, S) uint8."""
+        self.grounds.copy_(pictures)
 
     def ground_of(self, labels: Tensor) -> Tensor:
         """(N,) int64 -> (N, C, S, S) in [0, 1]: what dreams of these labels are drawn on."""
-        return (torch.tanh(self.grounds[labels]) / LEEWAY + 1) / 2
+        return to_unit(self.grounds[labels])
 
     def _norm(self, channels: int, condition: int) -> nn.Module:
         return Modulated(channels, condition) if self.modulated else nn.BatchNorm2d(channels)
@@ -127,15 +127,25 @@ class Generator(nn.Module):
         In training, on grounds, a little beyond.
         """
         if not self.classes:
-            return self.generate(noise)
+            return self._drawn(noise, None)
         assert labels is not None
-        return self.generate(noise, F.one_hot(labels, self.classes))
+        ground = self._before_tanh(self.grounds[labels]) if hasattr(self, "grounds") else None
+        return self._drawn(torch.cat([noise, self.labels(labels)], 1), ground)
 
-    def generate(self, noise: Tensor, mixture: Tensor | None = None) -> Tensor:
-        """As `forward`, with shares of the classes, (N, classes), instead of labels."""
-        if mixture is not None:
-            mixture = mixture.to(self.labels.weight)
-            noise = torch.cat([noise, mixture @ self.labels.weight], 1)
+    def blend(self, noise: Tensor, labels: Tensor, shares: Tensor) -> Tensor:
+        """As `forward`, of mixtures of some labels: (K,) int64 with (N, K) shares."""
+        noise = torch.cat([noise, shares @ self.labels(labels)], 1)
+        if not hasattr(self, "grounds"):
+            return self._drawn(noise, None)
+        grounds = self._before_tanh(self.grounds[labels])
+        return self._drawn(noise, torch.einsum("nk,kchw->nchw", shares, grounds))
+
+    @staticmethod
+    def _before_tanh(pictures: Tensor) -> Tensor:
+        return torch.atanh((to_unit(pictures) * 2 - 1) * LEEWAY)
+
+    def _drawn(self, noise: Tensor, ground: Tensor | None) -> Tensor:
+        """Latent vectors, joined with what tells the label, and a ground before the tanh."""
         noise = noise.to(self.last.weight.dtype)
         x = noise[..., None, None].contiguous(memory_format=torch.channels_last)
         for conv, norm in zip((self.first, *self.convs), self.norms, strict=True):
@@ -144,11 +154,9 @@ class Generator(nn.Module):
         x = self.last(x)
         # bf16, which autocast gives, would hold a picture in 256 steps of uneven height.
         x = x.to(torch.promote_types(x.dtype, torch.float32))
-        if mixture is None or not hasattr(self, "grounds"):
+        if ground is None:
             return (torch.tanh(x) + 1) / 2
-        with torch.autocast(x.device.type, enabled=False):
-            x = x + torch.einsum("nk,kchw->nchw", mixture, self.grounds)
-        x = (torch.tanh(x) / LEEWAY + 1) / 2
+        x = (torch.tanh(x + ground) / LEEWAY + 1) / 2
         return x if self.training else x.clamp(0, 1)
 
 

@@ -58,10 +58,10 @@ def find(
 def write(path: Path, network: nn.Module, key: str, about: dict[str, Any], half: bool) -> None:
     """Write the weights and `about`, {"format", "card", ...}, under `key`; aside, then renamed.
 
-    With `half` in fp16, save vectors: statistics may be too large for it.
+    With `half` in fp16, save whole numbers, and vectors: statistics may be too large for it.
     """
     tensors = {
-        name: (v.half() if half and v.dim() > 1 else v).detach().cpu().contiguous()
+        name: (v.half() if half and v.dim() > 1 and v.is_floating_point() else v).cpu().contiguous()
         for name, v in network.state_dict().items()
     }
     with atomic_path(Path(path)) as aside:
@@ -86,7 +86,9 @@ def read(
             raise UserError(f"{path} holds no {what} of this playground.")
         about = json.loads(metadata[key])
         if about["format"] != version:
-            raise UserError(f"{path} has the format {about['format']}: update the playground.")
+            older = about["format"] < version
+            advice = "train it anew with this playground" if older else "update the playground"
+            raise UserError(f"{path} has the format {about['format']}, not {version}: {advice}.")
         about["card"] = dict(about["card"])
         with torch.device("meta"):  # allocates nothing, whatever sizes are named
             wanted = {name: tuple(v.shape) for name, v in build(about).state_dict().items()}

@@ -229,7 +229,9 @@ def test_classes_are_drawn_on_their_median_pictures(tmp_path, sets):
         ({"modulated": False}, 0),
     ],
 )
-def test_how_many_kinds_there_are(settings, labels, sets):
+def test_how_many_kinds_there_are(settings, labels, sets, monkeypatch):
+    for name, number in (("KINDS", 16), ("ALL_KINDS", 48), ("OF_KIND", 2)):
+        monkeypatch.setattr(dcgan, name, number)
     task = DCGAN(replace(PRESETS["modern"], **TINY, **settings), *sets)
     assert task.plan.labels == labels
     if "kinds" not in settings and labels:
@@ -241,6 +243,14 @@ def test_how_many_kinds_there_are(settings, labels, sets):
     if settings.get("classes"):  # a red picture has a red one's label
         red = pixels[:, 0].amax((1, 2)) > pixels[:, 1].amax((1, 2))
         assert torch.equal(found < labels // 2, red)
+
+
+def test_few_pictures_have_few_kinds(sets, monkeypatch):
+    config = replace(PRESETS["modern"], **TINY)
+    count = len(sets[0])
+    for of_kind, kinds in ((count // 3, 3), (count // 2, 2), (count, 0), (count + 1, 0)):
+        monkeypatch.setattr(dcgan, "OF_KIND", of_kind)
+        assert DCGAN(config, *sets).plan.labels == kinds  # 0: one kind, which needs no label
 
 
 def test_a_critic_tells_what_moves_from_an_empty_ground(sets):

@@ -203,8 +203,9 @@ def test_grounds_are_as_they_were_given_and_drawn_over():
     torch.manual_seed(0)
     made = Generator(32, 3, 8, WIDTH, classes=2, modulated=True, grounds=True)
     noise, labels = torch.randn(4, 8), torch.tensor([0, 1, 1, 0])
-    grounds = torch.rand(2, 3, 32, 32).mul_(1.4).sub_(0.2).clamp_(0, 1)  # with black and white
-    made.draw_on(grounds)
+    pixels = torch.randint(-60, 310, (2, 3, 32, 32)).clamp_(0, 255).byte()  # with black and white
+    made.draw_on(pixels)
+    grounds = pixels / 255
     drawn = made(noise, labels)
     for where in (grounds[labels] == 0, grounds[labels] == 1):
         (slope,) = torch.autograd.grad(drawn[where].sum(), made.last.bias, retain_graph=True)
@@ -222,13 +223,20 @@ def test_labels_change_what_a_generator_draws(grounds):
     torch.manual_seed(0)
     made = Generator(32, 3, 8, WIDTH, classes=3, modulated=True, grounds=grounds).eval()
     if grounds:
-        made.draw_on(torch.rand(3, 3, 32, 32))
+        made.draw_on(torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8))
     noise = torch.randn(4, 8)
     a, b = (made(noise, torch.full((4,), label)) for label in (0, 2))
     assert (a - b).abs().mean() > 1e-3
     assert torch.equal(a, made(noise, torch.zeros(4, dtype=torch.int64)))
-    halfway = made.generate(noise, torch.tensor([0.5, 0, 0.5]).expand(4, -1))
+    both = torch.tensor([0, 2])
+    halfway = made.blend(noise, both, torch.tensor([[0.5, 0.5]]).expand(4, -1))
     assert not torch.equal(halfway, a) and not torch.equal(halfway, b)
+    ends = [
+        made.blend(noise, both, torch.tensor([share]).expand(4, -1))
+        for share in ([1.0, 0], [0, 1.0])
+    ]
+    for end, alone in zip(ends, (a, b), strict=True):
+        torch.testing.assert_close(end, alone, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["classic", "projected"])
