@@ -18,6 +18,7 @@ from typing import Any
 
 from playground import gallery
 from playground.config import add_arguments, apply_arguments, from_json, to_json
+from playground.device import set_up
 from playground.errors import UserError
 from playground.run import Run
 from playground.trainer import Trainer, TrainerConfig, launched, seed_everything
@@ -88,6 +89,8 @@ def _train(
 ) -> Run:
     """Train a new run, or go on with `run`; only the first process's lines are seen."""
     resuming = run is not None
+    # Already here: building a task may take minutes of playing or of looking at pictures.
+    set_up(settings.device, settings.threads, settings.deterministic)
     seed_everything(settings.seed)
     task = door.build(args, config, settings)
     if run is None:
