@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.heads import FractionEmbedding, NoisyLinear, atom_returns, midpoints
-from playground.backbone import create, to_unit
+from playground.backbone import autocast_dtype, create, to_unit
 from playground.errors import UserError
 
 POOLED = 6  # parts a side of a max-pooled map (Clark et al. 2024)
@@ -26,9 +26,7 @@ def _pictures(observation: Tensor) -> Tensor:
 
     Equal to what comes of float32 then, but without it: a sixth of an update on a CPU.
     """
-    kind = observation.device.type
-    on = torch.is_autocast_enabled(kind)
-    return to_unit(observation, torch.get_autocast_dtype(kind) if on else torch.float32)
+    return to_unit(observation, autocast_dtype(observation) or torch.float32)
 
 
 class QNetwork(nn.Module):

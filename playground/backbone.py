@@ -47,6 +47,13 @@ def to_unit(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     return interleaved.to(dtype).div_(255)
 
 
+def autocast_dtype(x: Tensor) -> torch.dtype | None:
+    """What autocast would make of these floats; None where it is off."""
+    kind = x.device.type
+    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if on else None
+
+
 def he_initialise(module: nn.Module) -> None:
     """Convolutions and linear layers: N(0, 2 / fan_in) and zero biases (He et al. 2015)."""
     for layer in module.modules():
@@ -228,7 +235,7 @@ class Backbone(nn.Module):
             raise TypeError(f"Backbones take floats in [0, 1]; make them of {x.dtype} by to_unit.")
         if self.mean is not None:
             x = (x - self.mean) / self.std
-        if torch.is_autocast_enabled(x.device.type):
+        if autocast_dtype(x) is not None:
             return x  # autocast casts, and only where it wants to
         return x.to(next(self.parameters()).dtype)
 

@@ -68,7 +68,7 @@ def test_a_tiny_pixel_game_is_learned(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr(agents.pqn, "VectorAtari", Catch)
     seed_everything(0)
     config = replace(
-        SMALL, envs=8, rollout=16, batch_size=32, hidden=64, epsilon_steps=4000, learning_rate=1e-3
+        SMALL, envs=8, rollout=16, batch_size=32, hidden=64, epsilon_steps=4000, learning_rate=5e-4
     )
     task = train(PQN(config), Run.create(tmp_path, "dqn", None, {}), 16_000)
     assert np.mean(list(task.finished)[-60:]) > 0.7  # chance is about -0.6
