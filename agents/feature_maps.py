@@ -72,7 +72,7 @@ def _unseen(frame: Frame) -> np.ndarray:
     Without its first steps, whose pictures of zeros stir channels as nothing later does.
     """
     facts = frame.facts
-    frames = watch(facts["agent"], facts["game"], facts["protocol"])
+    frames = watch(facts["agent"], facts["game"], facts["protocol"], epsilon=facts["epsilon"])
     met = {
         (frame.facts["episode"], frame.facts["step"]): frame.facts["observation"]
         for frame in islice(frames, UNSEEN_SECONDS * FRAMES_PER_SECOND)

@@ -24,7 +24,8 @@ DISTRIBUTIONS = ("none", "qr", "iqn", "c51")
 def _pictures(observation: Tensor) -> Tensor:
     """uint8 -> floats in [0, 1], of the type that autocast would make of them, where it is on.
 
-    Equal to what comes of float32 then, but without it: a sixth of an update on a CPU.
+    Equal to what comes of float32 then, for backbones that do not normalise pictures, as those of
+    Atari; without it an update takes an eighth less time on a CPU.
     """
     return to_unit(observation, autocast_dtype(observation) or torch.float32)
 

@@ -171,6 +171,7 @@ class DCGAN(nn.Module):
         channels = pictures.channels
         labels = pictures.labels if classes else torch.zeros_like(pictures.labels)
         self.kinds = self._kinds(max(1, len(classes)))
+        self.config = config = replace(config, kinds=self.kinds)  # as a run is to remember it
         if self.kinds > 1:
             count = max(1, len(classes))
             if self.kinds * count > len(pictures):

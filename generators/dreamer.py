@@ -20,7 +20,7 @@ from generators.gan_nets import Generator
 from playground import exports
 from playground.errors import UserError, listed, nearest
 
-KEY, FORMAT = "playground_dreamer", 2  # of the metadata
+KEY, FORMAT = "playground_dreamer", 1  # of the metadata
 ZOO = Path(__file__).with_name("zoo")
 BATCH = 64  # pictures drawn together
 

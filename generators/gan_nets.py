@@ -13,6 +13,7 @@ Discriminator" (labels in critics); Sauer et al. 2021, "Projected GANs Converge 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -110,6 +111,14 @@ class Generator(nn.Module):
             shape = (classes, channels, size, size)
             self.register_buffer("grounds", torch.zeros(shape, dtype=torch.uint8))
 
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Grounds were kept as floats before the tanh once: they are read, too."""
+        found = state.get(prefix + "grounds")
+        if found is not None and found.is_floating_point():
+            unit = (torch.tanh(found.float()) / LEEWAY + 1) / 2
+            state[prefix + "grounds"] = (255 * unit).round().byte()
+        super()._load_from_state_dict(state, prefix, *rest)
+
     def draw_on(self, pictures: Tensor) -> None:
         """Take the grounds of all classes, (classes, C, S, S) uint8."""
         self.grounds.copy_(pictures)
@@ -134,11 +143,12 @@ class Generator(nn.Module):
 
     def blend(self, noise: Tensor, labels: Tensor, shares: Tensor) -> Tensor:
         """As `forward`, of mixtures of some labels: (K,) int64 with (N, K) shares."""
+        shares = shares.to(self.labels.weight)
         noise = torch.cat([noise, shares @ self.labels(labels)], 1)
         if not hasattr(self, "grounds"):
             return self._drawn(noise, None)
         grounds = self._before_tanh(self.grounds[labels])
-        return self._drawn(noise, torch.einsum("nk,kchw->nchw", shares, grounds))
+        return self._drawn(noise, torch.einsum("nk,kchw->nchw", shares.to(grounds), grounds))
 
     @staticmethod
     def _before_tanh(pictures: Tensor) -> Tensor:

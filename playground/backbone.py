@@ -235,8 +235,8 @@ class Backbone(nn.Module):
             raise TypeError(f"Backbones take floats in [0, 1]; make them of {x.dtype} by to_unit.")
         if self.mean is not None:
             x = (x - self.mean) / self.std
-        if autocast_dtype(x) is not None:
-            return x  # autocast casts, and only where it wants to
+        if x.dtype == autocast_dtype(x):
+            return x  # what the first layer would make of it anyway
         return x.to(next(self.parameters()).dtype)
 
     def _check(self, name: str) -> None:

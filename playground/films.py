@@ -23,13 +23,16 @@ def beside(films: Mapping[str, Path], out: Path) -> None:
     They run at the first one's rate; a shorter one holds its last picture. UserError where one
     cannot be read or `out` not be written.
     """
-    opened = [read_video(path) for path in films.values()]
     with ExitStack() as stack:
-        for stream, _ in opened:
+        streams, rates = [], []
+        for path in films.values():
+            stream, fps = read_video(path)
             stack.callback(stream.close)  # type: ignore[attr-defined]
-        sink = stack.enter_context(VideoWriter(out, fps=opened[0][1]))
+            streams.append(stream)
+            rates.append(fps)
+        sink = stack.enter_context(VideoWriter(out, fps=rates[0]))
         names: np.ndarray | None = None
-        for pictures in _in_step([stream for stream, _ in opened]):
+        for pictures in _in_step(streams):
             if names is None:
                 names = _row([_label(*pair) for pair in zip(films, pictures, strict=True)])
             sink.write(Frame(np.concatenate([names, _row(pictures)])))

@@ -28,10 +28,10 @@ the same loop on a task of their own and call `step` equally often; `minimize` a
 so that all keep the same weights (at the start, the first one's). What differs the task says by
 `trainer.rank` and `trainer.world`: its share of each batch. `progress` counts what all of them did
 and is the same in all. Global random generators differ, so augmentation and exploration do.
-`evaluate` is called in all of them, and the first one's figures count; `trainer.mean` and `gather`
-put shares together. `state()` is asked of each, and given back to each; a process that the
-checkpoint does not know gets the first one's by `join`, or else by `load_state`. A batch norm sees
-its own process's batch (on GPUs that of all; see `norms`).
+`begin` and `evaluate` are called in all of them, and the first one's figures count; `trainer.mean`
+and `gather` put shares together. `state()` is asked of each, and given back to each; a process that
+the checkpoint does not know gets the first one's by `join`, or else by `load_state`. A batch norm
+sees its own process's batch (on GPUs that of all; see `norms`).
 """
 
 import contextlib

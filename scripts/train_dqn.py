@@ -1,4 +1,4 @@
-"""`train dqn`: what is its own beside `training`: SB3's engine, and refilling."""
+"""`train dqn`: what is its own beside `training`: SB3's engine, refilling, a film of films."""
 
 from __future__ import annotations
 
@@ -80,7 +80,10 @@ def _finish(task: dqn.DQN | pqn.PQN, run: Run) -> list[str]:
     first, last = min(films), max(films)
     middle = min(films, key=lambda step: abs(2 * step - first - last))
     growth = run.videos / "growth.mp4"
-    beside({_age(step): films[step] for step in (first, middle, last)}, growth)
+    try:
+        beside({_age(step): films[step] for step in (first, middle, last)}, growth)
+    except UserError as error:  # the training stands without it
+        return [f"No film of its growth: {error}"]
     write_json(run.gallery / gallery.CAPTIONS, {growth.name: "the same game, as it was learned"})
     return [f"Growth   {growth}"]
 

@@ -95,7 +95,7 @@ def _train(
     task = door.build(args, config, settings)
     if run is None:
         settings = door.limits(task, settings)
-        run = create(args, door, config, settings)
+        run = create(args, door, task.config, settings)  # with what the task made of "none"
     with nullcontext() if resuming else removed_if_empty(run):
         label = door.label(config)
         trainer = Trainer(settings, task, run, on_progress=progress_line(door, label))

@@ -4,8 +4,8 @@
     python scripts/benchmarks/dcgan_collapse.py RUN [RUN ...]
 
 Reads each run's own evaluations (FID, recall and coverage in the features of the arcade backbone).
-A run has collapsed where recall or coverage ends under half of the best that it had, and strayed
-where its last FID is more than 1.1 times its best.
+A run has collapsed where recall or coverage ends under half of the best that it had, or where it
+never had any; it has strayed where its last FID is more than 1.1 times its best.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main() -> int:
     args = parser.parse_args()
     found = {}
     for path in args.runs:
-        lines = [line for line in Run.open(path).metrics() if "evaluate/fid" in line]
+        lines = [line for line in Run.open(path).metrics() if line.get("evaluate/fid") is not None]
         if not lines:
             raise UserError(f"{path} has no evaluations with an FID: is it a run of dcgan?")
         found[path] = one = verdict(lines)

@@ -35,7 +35,7 @@ from scripts.benchmarks.cards import evaluations, flags
 
 LARGEST_BYTES = 4_000_000
 SCORES = ("machado", "sb3")
-MARK = "Dopamine Rainbow"  # what an agent is to reach after as many frames
+MARKS = ("Dopamine Rainbow", "Dopamine IQN")  # the first is what an agent is to reach
 # Far from the seeds of trainings (small) and of their evaluations (1,000,003 more).
 FRESH_SEED = 1_000_000_007
 
@@ -47,8 +47,9 @@ commit, learning curve, every return of its scores. Scores are means over whole 
 training never used, with their 95 % interval (Student's t), under two protocols: `machado` (sticky
 actions 0.25, no no-ops) and `sb3` (no sticky actions, up to 30 no-ops). Frames are emulator frames,
 4 for each agent step; frames and minutes are those until this agent, the run's best or last. Beside
-them stands what Dopamine's Rainbow (Castro et al. 2018; training returns under sticky actions, mean
-of 5 seeds) had after as many frames: it compares with the column `machado`.
+them stand two agents of Dopamine (Castro et al. 2018; mean of 5 seeds, sticky actions), to be held
+against the column `machado`: the mean of their training returns, exploration included, over the
+newest 250,000 agent steps that end by as many frames.
 
 This file is written by `scripts/benchmarks/zoo_agent.py`.
 
@@ -177,7 +178,10 @@ def score(card: dict[str, Any], rules: str) -> str:
 
 
 def marks(references: References, game: str, steps: int) -> dict[str, float]:
-    """What each published agent that has a curve of this game had after so many agent steps."""
+    """The newest point by so many agent steps of each published agent's curve of this game.
+
+    Dopamine's points are means of the training returns of 250,000 agent steps.
+    """
     curves = {name: games[game] for name, games in references.curves.items() if game in games}
     points = {name: at(curve, steps) for name, curve in curves.items()}
     return {name: round(point[1], 1) for name, point in points.items() if point}
@@ -185,14 +189,15 @@ def marks(references: References, game: str, steps: int) -> dict[str, float]:
 
 def write_table(zoo: Path) -> None:
     """README.md: a row for each card."""
-    columns = ["name", *SCORES, "ε", "Rainbow", "frames", "minutes", "trained by"]
+    columns = ["name", *SCORES, "ε", "Rainbow", "IQN", "frames", "minutes", "trained by"]
     rows = [columns, ["---"] * len(columns)]
     for path in sorted(zoo.glob("*.json")):
         card = read_json(path)
-        mark = card.get("marks", {}).get(MARK)
+        published = (card.get("marks", {}).get(name) for name in MARKS)
         rows.append([
             path.stem, *(score(card, rules) for rules in SCORES),
-            f"{card['scores'][SCORES[0]]['epsilon']:g}", "" if mark is None else f"{mark:.1f}",
+            f"{card['scores'][SCORES[0]]['epsilon']:g}",
+            *("" if mark is None else f"{mark:.1f}" for mark in published),
             f"{card['frames']:,}",
             f"{card['minutes']:.0f}", f"`{card['command']}`",
         ])  # fmt: skip

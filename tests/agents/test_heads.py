@@ -175,6 +175,9 @@ def test_autocast_takes_pictures_as_they_are_and_gives_what_it_gave_of_floats(
     backbone: str,
 ) -> None:
     network = a_network(backbone=backbone, width=1)
-    x = pictures()
+    x, types = pictures(), []
+    network.backbone.register_forward_pre_hook(lambda _, given: types.append(given[0].dtype))
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(network(x), network.answer(x.float().div(255)))
+    network(x)
+    assert types == [torch.bfloat16, torch.float32, torch.float32]

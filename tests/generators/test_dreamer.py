@@ -315,8 +315,7 @@ def spoilt(dreamer: Dreamer, path: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"format": 3}, "update the playground"),
-        ({"format": 1}, "train it anew"),
+        ({"format": 2}, "update the playground"),
         ({"plan": {"size": 64}}, "does not fit the network"),
         ({"plan": {"size": 48}}, "48"),
         ({"plan": {"width": 5}}, "does not fit"),

@@ -220,6 +220,26 @@ def test_grounds_are_as_they_were_given_and_drawn_over():
         assert made.eval()(noise, labels).max() == 1
 
 
+def test_grounds_of_older_files_are_read():
+    torch.manual_seed(0)
+    made, other = (
+        Generator(32, 3, 8, WIDTH, classes=2, modulated=True, grounds=True) for _ in range(2)
+    )
+    made.draw_on(torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8))
+    older = {**made.state_dict(), "grounds": torch.atanh((made.grounds / 255 * 2 - 1) * 0.9).half()}
+    other.load_state_dict(older)
+    assert torch.equal(other.grounds, made.grounds) and older["grounds"].dtype == torch.half
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_blend_is_drawn_in_the_network_s_own_precision(dtype):
+    made = Generator(32, 3, 8, WIDTH, classes=2, modulated=True, grounds=True).to(dtype).eval()
+    half = made.blend(
+        torch.randn(1, 8, dtype=dtype), torch.tensor([0, 1]), torch.tensor([[0.5, 0.5]])
+    )
+    assert half.dtype == dtype
+
+
 @pytest.mark.parametrize("grounds", [False, True])
 def test_labels_change_what_a_generator_draws(grounds):
     torch.manual_seed(0)

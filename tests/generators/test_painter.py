@@ -288,7 +288,7 @@ def test_broken_files_are_refused(painter, tmp_path):
         with pytest.raises(UserError, match=sentence):
             load(path)
 
-    refused("format 2, not 1: update", format=2)
+    refused("format 2: update", format=2)
     refused("does not fit", plan={**asdict(PLAN), "width": 16})
     refused("does not fit", plan={**asdict(PLAN), "styles": ["a"]})
     refused("name no network", plan={"width": 8})

@@ -41,7 +41,11 @@ def test_what_never_had_any_recall_has_collapsed_too():
 def test_runs_are_read_told_and_counted(tmp_path, monkeypatch, capsys):
     for name, last in (("steady", (9.0, 0.5, 0.5)), ("lost", (50.0, 0.0, 0.1))):
         run = Run.create(tmp_path, "dcgan", name, {})
-        logged = [{"step": 50, "critic_loss": 1.0}, *lines((10, 0.4, 0.5), last)]
+        logged = [
+            {"step": 50, "critic_loss": 1.0},
+            {"step": 60, "evaluate/fid": None},
+            *lines((10, 0.4, 0.5), last),
+        ]
         (run.path / "metrics.jsonl").write_text("\n".join(map(json.dumps, logged)))
     runs = [str(tmp_path / "dcgan" / name) for name in ("steady", "lost")]
     out = tmp_path / "out.json"

@@ -156,6 +156,13 @@ def test_games_are_played_once_and_kept(played, capsys, monkeypatch):
     assert checkpoint.load(run / "checkpoints")[0] == 3  # nothing is lost
 
 
+def test_a_run_remembers_how_many_kinds_it_began_with(trained, tmp_path, monkeypatch):
+    assert Run.open(trained).settings["config"]["kinds"] == 1
+    run = shutil.copytree(trained, tmp_path / "dcgan" / "a")
+    monkeypatch.setattr(dcgan, "OF_KIND", 5)  # a new run would have more
+    assert main(["train", "dcgan", "--resume", str(run), "--steps", "5"]) == 0
+
+
 def test_killed_and_resumed_is_the_same_bit_for_bit(photos, monkeypatch, capsys):
     line = ["train", "dcgan", *SMALL, "--data", str(photos), "--steps", "4", "--classes"]
     line += ["--deterministic", "--checkpoint-every", "2", "--critic-steps", "2", "--r1", "1"]

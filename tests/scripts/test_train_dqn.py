@@ -68,3 +68,12 @@ def test_growth_takes_the_first_the_last_and_one_between(
         [before, at[250_000], at[500_000]],
         [before, at[500_000], at[1_000_000]],
     ]
+
+
+def test_films_that_are_broken_end_no_training(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "dqn", "a", {})
+    for step in (0, 60):
+        run.film(step).write_bytes(b"no film")
+    (sentence,) = train_dqn.DQN.finish(None, run)
+    assert sentence.startswith("No film of its growth:") and "\n" not in sentence
+    assert not (run.videos / "growth.mp4").exists()
