@@ -101,7 +101,7 @@ def add(args: argparse.Namespace) -> None:
     epsilon = card["settings"]["eval_epsilon"] if args.epsilon is None else args.epsilon
     seed = FRESH_SEED + run.settings["trainer"]["seed"]
     if args.references:
-        card["marks"] = marks(read(args.references), agent.game, card["agent_steps"])
+        card["marks"] = marks(read(args.references), card["game"], card["agent_steps"])
     for rules in SCORES:
         result = evaluate(
             agent, protocol=protocol(rules), episodes=args.episodes, epsilon=epsilon, seed=seed
