@@ -190,8 +190,6 @@ def one(args: argparse.Namespace) -> None:
     """One training in a process of its own; its features into a file."""
     who, seed = args.one.split(":")
     torch.set_flush_denormal(who == "ours")  # ours sets it, the example does not
-    if args.cpu:
-        torch.set_num_threads(1)
     pictures, held_out = pictures_of(args.data, args.size, args.frames, 0, say=lambda text: None)
     neutral = create("mobilenet_v2", weights=args.weights).to(args.device)
     features = Features(neutral, size=EXTRACTOR_PX)
@@ -297,6 +295,8 @@ def main() -> int:
     own = argparse.ArgumentParser(allow_abbrev=False)
     add_arguments(own, dcgan.DCGANConfig)
     args.settings = own.parse_args(others)
+    if args.cpu:
+        torch.set_num_threads(1)  # also where pictures are played for
     if args.one:
         one(args)
         return 0
