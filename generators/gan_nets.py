@@ -138,21 +138,21 @@ class Generator(nn.Module):
         if not self.classes:
             return self._drawn(noise, None)
         assert labels is not None
-        ground = self._before_tanh(self.grounds[labels]) if hasattr(self, "grounds") else None
-        return self._drawn(torch.cat([noise, self.labels(labels)], 1), ground)
+        return self._drawn(torch.cat([noise, self.labels(labels)], 1), self._before_tanh(labels))
 
     def blend(self, noise: Tensor, labels: Tensor, shares: Tensor) -> Tensor:
         """As `forward`, of mixtures of some labels: (K,) int64 with (N, K) shares."""
         shares = shares.to(self.labels.weight)
-        noise = torch.cat([noise, shares @ self.labels(labels)], 1)
-        if not hasattr(self, "grounds"):
-            return self._drawn(noise, None)
-        grounds = self._before_tanh(self.grounds[labels])
-        return self._drawn(noise, torch.einsum("nk,kchw->nchw", shares.to(grounds), grounds))
+        ground = self._before_tanh(labels)
+        if ground is not None:
+            ground = torch.einsum("nk,kchw->nchw", shares.to(ground), ground)
+        return self._drawn(torch.cat([noise, shares @ self.labels(labels)], 1), ground)
 
-    @staticmethod
-    def _before_tanh(pictures: Tensor) -> Tensor:
-        return torch.atanh((to_unit(pictures) * 2 - 1) * LEEWAY)
+    def _before_tanh(self, labels: Tensor) -> Tensor | None:
+        """The grounds of (N,) labels, (N, C, S, S), if there are any."""
+        if not hasattr(self, "grounds"):
+            return None
+        return torch.atanh((self.ground_of(labels) * 2 - 1) * LEEWAY)
 
     def _drawn(self, noise: Tensor, ground: Tensor | None) -> Tensor:
         """Latent vectors, joined with what tells the label, and a ground before the tanh."""
