@@ -1,6 +1,7 @@
 """Memory of all pictures at once: what a frozen encoder makes of them, computed once and kept.
 
-Kept as fp16: a picture of 7x7 places with 1,304 features takes 128 kB, mirrored too twice that.
+Computed in fp32 whatever the training's precision, as it is done once, and kept as fp16: a picture
+of 7x7 places with 1,304 features takes 128 kB, mirrored too twice that.
 """
 
 from __future__ import annotations
@@ -48,12 +49,12 @@ class Memories:
     def __init__(self, encoder: Encoder, pairs: Pairs, mirrored: bool) -> None:
         device = next(encoder.backbone.parameters()).device
         kept = []
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(device.type, enabled=False):
             for part in torch.arange(len(pairs)).split(BATCH):
                 x = to_memory_input(pairs.read(part).to(device))
                 views = [x, x.flip(-1)] if mirrored else [x]
                 kept.append(torch.stack([encoder.maps(v).half().cpu() for v in views], 1))
-        self._kept = torch.cat(kept)
+            self._kept = torch.cat(kept)
 
     def maps(self, indices: Tensor) -> Tensor:
         """Of the pictures at `indices` (B,), unmirrored: float (B, D, rows, columns)."""

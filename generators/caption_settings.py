@@ -24,7 +24,7 @@ class CaptionConfig:
     start: str | None = setting(
         None, "a trained captioner that learns on, with its words: a run, a file or zoo:NAME"
     )
-    layer: str = setting("last", "of the encoder, whose map is described")
+    layer: str | None = setting(None, "of the encoder, whose map is described (none: the last)")
     grid: tuple[int, ...] | None = setting(None, "rows and columns to average it to (none: as is)")
     size: tuple[int, ...] = setting((224, 224), "height and width of pictures", "px")
     frames: int = setting(1, "of a clip; 1: pictures")

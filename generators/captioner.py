@@ -24,7 +24,7 @@ from generators.decoding import Said, Speaker, say, search
 from generators.words import BEGIN, END, PAD, UNKNOWN, Vocabulary
 from playground import exports
 from playground.backbone import Backbone, create, to_unit
-from playground.errors import UserError, nearest
+from playground.errors import UserError
 from playground.media import to_pixels
 
 KEY, FORMAT = "playground_captioner", 1  # of the metadata
@@ -39,7 +39,7 @@ class Plan:
     """What a captioner is made of; all of it is plain JSON."""
 
     backbone: str
-    layer: str  # whose map is described
+    layer: str | None  # whose map is described; None: the last
     grid: tuple[int, int] | None  # rows and columns to which the map is averaged; None: as it is
     size: tuple[int, int]  # height and width at which pictures are read
     frames: int  # of a clip; 1 for pictures
@@ -54,7 +54,8 @@ class Plan:
         backbone = create(self.backbone, 3 * self.frames, weights=weights)
         if weights is not None and self.frames > 1:
             _see_last(backbone, self.frames)
-        return Encoder(backbone, self.layer, self.grid, self.frames)
+        layer = self.layer or list(backbone.channels)[-1]
+        return Encoder(backbone, layer, self.grid, self.frames)
 
     def make_decoder(self, features: int, words: int) -> Decoder:
         """At its first weights."""
@@ -75,8 +76,7 @@ class Encoder(nn.Module):
         self, backbone: Backbone, layer: str, grid: tuple[int, int] | None, frames: int
     ) -> None:
         super().__init__()
-        if layer not in backbone.channels:
-            raise UserError(f"No layer '{layer}' here.{nearest(layer, backbone.channels)}")
+        backbone.check_layer(layer)
         self.backbone, self.layer, self.grid, self.frames = backbone, layer, grid, frames
         self.features = backbone.channels[layer] + 4 * WAVES
 

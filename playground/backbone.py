@@ -125,6 +125,14 @@ class Backbone(nn.Module):
         """(layer name, function of the layer before) in the order in which they run."""
         return [(name, child) for name, child in self.named_children() if name != self.HEAD]
 
+    def check_layer(self, name: str) -> None:
+        """UserError for a name that no layer has."""
+        if name not in self.channels:
+            raise UserError(
+                f"No layer '{name}' here.{nearest(name, self.channels)} "
+                f"There are {', '.join(self.channels)}."
+            )
+
     def forward(self, x: Tensor) -> Tensor:
         """Float (B, in_channels, H, W) in [0, 1] -> the last map (B, out_channels, h, w).
 
@@ -139,7 +147,7 @@ class Backbone(nn.Module):
         """The named layers (all by default) in running order; nothing deeper is computed."""
         wanted = set(self.channels if names is None else names)
         for name in wanted:
-            self._check(name)
+            self.check_layer(name)
         found: dict[str, Tensor] = {}
         x = self._normalised(x)
         for name, stage in self.stages():
@@ -193,7 +201,7 @@ class Backbone(nn.Module):
         uses and keeps the statistics that it came with.
         """
         if upto is not None:
-            self._check(upto)
+            self.check_layer(upto)
         self.frozen = upto
         for _, stage in self.stages():
             stage.requires_grad_()
@@ -238,10 +246,6 @@ class Backbone(nn.Module):
         if x.dtype == autocast_dtype(x):
             return x  # what the first layer would make of it anyway
         return x.to(next(self.parameters()).dtype)
-
-    def _check(self, name: str) -> None:
-        if name not in self.channels:
-            raise UserError(f"No layer '{name}' here.{nearest(name, self.channels)}")
 
     def _frozen(self) -> Iterator[Stage]:
         if self.frozen is not None:

@@ -16,9 +16,9 @@ import numpy as np
 from agents import ram as ram_facts
 from agents.agent import Agent
 from agents.atari import action_names, episode_seed
-from agents.commentary.chasers import chaser
 from agents.commentary.facts import moment, statements
 from agents.commentary.games import TABLES
+from agents.commentary.steering import chaser, wanderer
 from agents.commentary.stirring import stir
 from agents.commentary.table import Moment, Truth
 from agents.players import EPISODE_STEPS, EPSILONS, Episode, Player, greedy, zoo_agents
@@ -37,6 +37,8 @@ USUAL = (
     ("agent", EPSILONS[1], True),
     ("random", 1.0, True),
     ("agent", EPSILONS[2], False),
+    ("wanderer", 0.1, False),
+    ("wanderer", 0.1, True),
 )
 STRANGERS = (("chaser", 0.02, False), ("chaser", 0.3, False), ("chaser", 0.1, False))
 APART = 12  # agent steps (4 emulator frames each) from one clip to the next, on average
@@ -102,7 +104,7 @@ def examples(
         _play(
             game,
             episode_seed(seed, 0, number),
-            _player(game, name, agent),
+            _player(game, name, agent, np.random.default_rng([seed, number, 0x3A7D])),
             epsilon,
             stirred,
             frames,
@@ -115,9 +117,13 @@ def examples(
             yield next(emulator)
 
 
-def _player(game: str, name: str, agent: Agent | None) -> Player | None:
+def _player(
+    game: str, name: str, agent: Agent | None, random: np.random.Generator
+) -> Player | None:
     if name == "chaser":
         return chaser(game, action_names(game))
+    if name == "wanderer":
+        return wanderer(game, action_names(game), random)
     return greedy(agent) if name == "agent" and agent is not None else None
 
 

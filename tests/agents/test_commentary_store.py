@@ -1,4 +1,5 @@
-"""Clips gathered and kept; stirred figures are drawn as they are told; chasers chase."""
+"""Clips gathered and kept; stirred figures are drawn as they are told; chasers chase,
+and wanderers wander."""
 
 import itertools
 import random
@@ -9,7 +10,8 @@ import pytest
 from agents import ram as ram_facts
 from agents.atari import action_names
 from agents.commentary import GAMES, STRANGERS, USUAL, describe, examples, store
-from agents.commentary.chasers import CHASES, chaser
+from agents.commentary.games import TABLES
+from agents.commentary.steering import CHASES, chaser, wanderer
 from agents.commentary.stirring import STIRRINGS, stir
 from agents.screen import Screen
 from playground.errors import UserError
@@ -102,3 +104,23 @@ def test_chasers_play_better_than_chance(game, least):
         if terminated:
             obs = screen.reset()
     assert won >= least
+
+
+@pytest.mark.parametrize(("game", "axis"), [("breakout", 0), ("pong", 1)])
+def test_wanderers_come_to_all_of_the_field(game, axis):
+    """And alike from the same seed."""
+    screen, rounds = Screen(game, "machado", 1), []
+    for _ in range(2):
+        play = wanderer(game, action_names(game), np.random.default_rng(3))
+        obs, places = screen.reset(seed=1), []
+        for _ in range(600):
+            obs, _, terminated, truncated, _ = screen.step(play(obs, screen.ram))
+            own = next(b for b in ram_facts.boxes(game, screen.ram) if b.name == "player")
+            places.append((own.x, own.y)[axis])
+            if terminated or truncated:
+                obs = screen.reset()
+        rounds.append(places)
+    low, high = (TABLES[game].area[side] for side in (axis, axis + 2))
+    shares = np.histogram(rounds[0], 4, (low, high))[0] / len(rounds[0])
+    assert (shares[:3] > 0.05).all() and shares[3] > 0.02  # the last one holds half of its length
+    assert rounds[0] == rounds[1]

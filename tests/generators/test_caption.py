@@ -71,9 +71,9 @@ def made(config=SMALL, steps=None, pairs=None, judge=PHOTOS, **changes):
     return Captioning(replace(config, **changes), pairs, pairs, judge, steps)
 
 
-def trained(task, tmp_path, steps, **settings):
+def trained(task, tmp_path, steps, precision="fp32", **settings):
     run = Run.create(tmp_path, "caption", "one", {})
-    config = TrainerConfig(steps=steps, precision="fp32", threads=1, log_every=1, **settings)
+    config = TrainerConfig(steps=steps, precision=precision, threads=1, log_every=1, **settings)
     trainer = Trainer(config, task, run)
     trainer.fit()
     return run
@@ -127,6 +127,14 @@ def test_a_frozen_encoder_is_looked_through_once_and_then_tuned(tmp_path, monkey
     assert not torch.equal(after["backbone.conv1_1.weight"], before["backbone.conv1_1.weight"])
     assert not task._memories
     task.close()
+
+
+def test_a_frozen_encoder_is_looked_through_in_half_precision(tmp_path):
+    """At any layer: none named is the last."""
+    task = made(encoder_rate=0.0, layer=None, updates=20, learning_rate=1e-2)
+    assert task.parts.encoder.layer == list(task.parts.encoder.backbone.channels)[-1]
+    lines = trained(task, tmp_path, 20, precision="bf16").metrics()
+    assert lines[-2]["loss"] < 0.7 * lines[0]["loss"]
 
 
 def test_batch_norms_of_an_encoder_keep_their_statistics(tmp_path):

@@ -1,11 +1,13 @@
-"""Chasers: players who read the memory and go for what their game rewards, by rules of a few lines.
+"""Players who read the memory and steer, by rules of a few lines.
 
-No captioner is trained on one: they show what it makes of players that it never saw.
+A chaser goes for what its game rewards. No captioner is trained on one: they show what it makes of
+players that it never saw. A wanderer goes for places drawn at random, and so comes to where neither
+random actions nor an agent would: captioners learn from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,12 +46,13 @@ CHASES = {
     "skiing": Chase(("gate",), "x", fire=False),
     "space_invaders": Chase(("invader",), "x"),
 }
-NEAR_PX = 3  # closer than this it stays on an axis
+NEAR_PX = 3  # closer than this a player stays on an axis
+WANDER_STEPS = 25  # agent steps that a wanderer holds a place, on average
 
 
 def chaser(game: str, names: Sequence[str]) -> Player:
     """A chaser of a game, whose action names are given."""
-    chase, table = CHASES[game], TABLES[game]
+    chase, table, steer = CHASES[game], TABLES[game], _steering(game, names)
 
     def play(obs: np.ndarray, ram: np.ndarray) -> int:
         boxes = ram_facts.boxes(game, ram)
@@ -59,7 +62,39 @@ def chaser(game: str, names: Sequence[str]) -> Player:
         x, y, fire = _wish(chase, boxes)
         if chase.low is not None and (facts[chase.low[0]] or 0) < chase.low[1]:
             y = -1
-        if chase.turned:
+        return steer(x, y, fire)
+
+    return play
+
+
+def wanderer(game: str, names: Sequence[str], random: np.random.Generator) -> Player:
+    """A wanderer of a game: it holds a place for a while, and fires on every second way."""
+    steer, (left, top, right, bottom) = _steering(game, names), TABLES[game].area
+    place, fire, steps = np.zeros(2), False, 0
+
+    def play(obs: np.ndarray, ram: np.ndarray) -> int:
+        nonlocal place, fire, steps
+        if steps == 0:
+            place = random.uniform((left, top), (right, bottom))
+            fire, steps = bool(random.random() < 0.5), int(random.geometric(1 / WANDER_STEPS))
+        steps -= 1
+        own = _own(ram_facts.boxes(game, ram))
+        if own is None:
+            return steer(0, 0, True)  # which serves, where a game waits for it
+        ways = [place[axis] - _centre(own, axis) for axis in (0, 1)]
+        x, y = (int(np.sign(way)) if abs(way) > NEAR_PX else 0 for way in ways)
+        return steer(x, y, fire)
+
+    return play
+
+
+def _steering(game: str, names: Sequence[str]) -> Callable[[int, int, bool], int]:
+    """From (-1, 0, 1 to the right, the same downwards, whether to fire) to an action's index: that
+    which does most of it.
+    """
+
+    def steer(x: int, y: int, fire: bool) -> int:
+        if CHASES[game].turned:
             x, y = -y, 0
         vertical, horizontal = ("", "DOWN", "UP")[y], ("", "RIGHT", "LEFT")[x]
         pressed = "FIRE" if fire else ""
@@ -69,14 +104,14 @@ def chaser(game: str, names: Sequence[str]) -> Player:
                 return names.index(name)
         return 0
 
-    return play
+    return steer
 
 
 def _wish(chase: Chase, boxes: Sequence[Box]) -> tuple[int, int, bool]:
     """(-1, 0, 1 to the right, the same downwards, whether to fire)."""
     if not chase.targets:
         return 0, -1, False  # straight up
-    own = next((box for box in boxes if box.name == "player"), None)
+    own = _own(boxes)
     targets = [box for box in boxes if box.name in chase.targets]
     if own is None or not targets:
         return 0, 0, True  # which serves, where a game waits for it
@@ -90,6 +125,10 @@ def _wish(chase: Chase, boxes: Sequence[Box]) -> tuple[int, int, bool]:
         if abs(nearest[axis]) > NEAR_PX or chase.flee:
             wish[axis] = 1 if (nearest[axis] > 0) != chase.flee else -1
     return wish[0], wish[1], chase.fire
+
+
+def _own(boxes: Sequence[Box]) -> Box | None:
+    return next((box for box in boxes if box.name == "player"), None)
 
 
 def _centre(box: Box, axis: int) -> float:
