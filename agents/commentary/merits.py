@@ -1,8 +1,8 @@
 """What a caption is worth: a reward for self-critical training that needs no references.
 
 As in a quiz, what is true wins and what is false costs more: it pays to state what is likelier
-than cost / (1 + cost), and to leave out the rest. That is 2 in 3 for a description, which shall be
-complete, and 4 in 5 for a comment, which may choose. Rennie et al. 2017, "Self-Critical Sequence
+than cost / (1 + cost), and to leave out the rest. That is 3 in 4 for a description, which shall be
+complete, and 9 in 10 for a comment, which may choose. Rennie et al. 2017, "Self-Critical Sequence
 Training for Image Captioning", reward likeness to people's captions instead.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 from agents.commentary.speech import judge, words_of
 from agents.commentary.table import Truth
 
-DESCRIBED, COMMENTED = 2.0, 4.0  # costs of what is false, or states nothing
+DESCRIBED, COMMENTED = 3.0, 9.0  # costs of what is false, or states nothing
 
 
 def described(text: str, truth: Truth) -> float:

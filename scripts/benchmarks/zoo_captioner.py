@@ -26,8 +26,8 @@ from scripts.benchmarks.cards import COURSE, content_of, trained
 from scripts.benchmarks.measuring import run as run_benchmark
 
 GAMES = (
-    "Clips of Atari 2600 games, made with ale-py by random play, the zoo's agents and changes of "
-    "the console's memory; captions from that memory."
+    "Clips of Atari 2600 games, made with ale-py by random play, wanderers, the zoo's agents and "
+    "changes of the console's memory; captions from that memory."
 )
 
 
