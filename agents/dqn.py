@@ -100,6 +100,13 @@ class DQN(Playing):
         self.optimizers = {"online": self._optimizer()}
         self._check_memory()
         self.replay = self._replay()
+        self.enough = max(config.batch_size, 2 * config.envs)  # to draw: never final rows alone
+        if self.replay.len_when_full < self.enough:
+            raise UserError(
+                f"--replay-capacity {config.replay_capacity} leaves {self.replay.len_when_full} "
+                f"transitions to draw from, and a batch needs {self.enough}: raise it, or lower "
+                "--batch-size or --envs."
+            )
         self.files: ReplayFiles | None = None
         self.marks: list[int] = []  # vector steps of the replay at the newest checkpoints
         self.dropped = -1  # the mark up to which old rows were removed
@@ -144,8 +151,7 @@ class DQN(Playing):
         if self.files is not None:
             self.files.follow()
         acted = self._received(result)
-        enough = max(self.config.batch_size, 2 * self.config.envs)  # never final rows alone
-        ready = self.progress >= self.learn_from and len(self.replay) >= enough
+        ready = self.progress >= self.learn_from and len(self.replay) >= self.enough
         made = torch.tensor([acted.sum(), ready], dtype=torch.float64)
         made_each, ready_share = trainer.mean(made).tolist()  # over the processes
         if ready_share == 1:  # all update together or none does

@@ -3,7 +3,7 @@
 Frames, agent steps and updates are different units: 1 agent step = 4 emulator frames, one update =
 one batch.
 
-``nature2015`` is Mnih et al. 2015; ``laptop`` what learns Pong on one core within the hour;
+``nature2015`` is Mnih et al. 2015; ``laptop`` what learns Pong on one core in about an hour;
 ``beyond`` has the shape of "Beyond the Rainbow" (Clark et al. 2024), for a GPU; ``minutes`` that of
 PQN (Gallici et al. 2024), without a replay, for runs of minutes; ``sb3`` is Stable-Baselines3's
 own. Where each departs from its paper is told in ``agents.dqn`` and ``agents.pqn``.
@@ -110,8 +110,8 @@ class DQNConfig:
             if value is not None and not 0 < value < math.inf:
                 raise UserError(f"--{name.replace('_', '-')} must be above 0.")
         for name in ("warmup", "epsilon_steps", "priority", "eval_film", "noise", "munchausen"):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"--{name.replace('_', '-')} must not be negative.")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"--{name.replace('_', '-')} must be finite and not negative.")
         if not 0 < self.target_tau <= 1:
             raise UserError("--target-tau must be above 0 and at most 1.")
         if self.atoms < 2:

@@ -157,7 +157,10 @@ class QNetwork(nn.Module):
     def _values(self, x: Tensor) -> Tensor:
         """(M, F) -> (M, A, outputs) float32."""
         x = F.relu(self.norm(self.hidden(x)))
-        q = self.head(x).float().unflatten(1, (self.actions, -1))
-        if self.value is not None:
-            q = self.value(x).float()[:, None] + q - q.mean(1, keepdim=True)
+        # The last layer's numbers are the values: rounded to half precision, actions would tie.
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.to(next(self.head.parameters()).dtype)
+            q = self.head(x).float().unflatten(1, (self.actions, -1))
+            if self.value is not None:
+                q = self.value(x).float()[:, None] + q - q.mean(1, keepdim=True)
         return q

@@ -169,6 +169,11 @@ class Replay:
         return max(0, high - low) * self.num_envs
 
     @property
+    def len_when_full(self) -> int:
+        """What `len` is from then on."""
+        return (self.steps - self.stack + 1 - self.n_step) * self.num_envs
+
+    @property
     def frames(self) -> Tensor:
         """(rows + 1, H * W) uint8, the last one zeros; a copy where frames are compressed."""
         return self.store.pixels

@@ -100,8 +100,8 @@ class TrainerConfig:
         ):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise UserError(f"--{name.replace('_', '-')} must be above 0, not {value}.")
-        if self.seed < 0:
-            raise UserError(f"--seed starts at 0, not {self.seed}.")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"--seed lies from 0 to 2^63 - 1, not at {self.seed}.")
         if self.ema is not None and not 0 <= self.ema < 1:
             raise UserError(f"--ema is a decay from 0 to below 1, not {self.ema}.")
 
@@ -179,6 +179,7 @@ class Trainer:
         self._told_skipped = 0  # updates
         self.score: float | None = None
         self.best: float | None = None
+        self.owed = False  # an evaluation that was given up: it is made first on going on
         # A stream of its own: the task's first weights were drawn from `seed`.
         seed_everything(ranks.stream_seed(config.seed + 1))
 
@@ -198,6 +199,9 @@ class Trainer:
             if not task.progress and hasattr(task, "begin"):
                 with self._looking():
                     task.begin(self)
+            if self.owed:
+                self._evaluate()
+                saved = -1
             while (reason := self._reason()) is None:
                 before = task.progress
                 self.means.add(task.step(self))
@@ -301,6 +305,7 @@ class Trainer:
             "schedules": {n: s.state_dict() for n, s in getattr(task, "schedules", {}).items()},
             "score": self.score,
             "best": self.best,
+            "owed": self.owed,
             **parts[0],
             "others": parts[1:],
         }
@@ -340,6 +345,7 @@ class Trainer:
         parts_here = [parts[self.rank]] if same else parts
         self.updates.load_accumulating([part.get("accumulating", {}) for part in parts_here])
         self.score, self.best = state["score"], state["best"]
+        self.owed = state.get("owed", False)
         task.progress = step
         self.run.rewind(step)
         if self.rank < len(parts):
@@ -390,7 +396,8 @@ class Trainer:
                     self.task.export(aside)
             if self.rank == 0 and not self.stopping:
                 panels.keep(self.task, self.run, progress)
-        if "score" not in figures:  # given up, as the training is to end
+        self.owed = "score" not in figures
+        if self.owed:  # given up, as the training is to end
             return False
         self.score = score
         self.run.log(progress, **{f"evaluate/{key}": value for key, value in figures.items()})

@@ -105,7 +105,7 @@ def plan(args: argparse.Namespace, door: Door) -> list[Job]:
                         "--follow.")  # fmt: skip
     if args.games is not None and "game" in args:
         raise UserError("Name the games of a sweep by --games alone, without --game.")
-    if "steps" not in args and "hours" not in args:
+    if all(getattr(args, name, None) is None for name in ("steps", "hours")):
         raise UserError("A sweep needs --steps or --hours: else its first trainings never end.")
     named = (args.games or getattr(args, "game", "pong")).split(",")
     games = list(dict.fromkeys(resolve(name) for name in named if name.strip()))

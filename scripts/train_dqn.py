@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import replace
 
 from agents import dqn, pqn
@@ -51,6 +52,12 @@ def _build(
     args: argparse.Namespace, config: dqn.DQNConfig, settings: TrainerConfig
 ) -> dqn.DQN | pqn.PQN:
     learner = pqn.PQN if config.algorithm == "pqn" else dqn.DQN
+    ends = math.inf if settings.steps is None or args.resume else settings.steps
+    if learner is dqn.DQN and ends <= config.warmup:
+        raise UserError(
+            f"Nothing would be learned in --steps {settings.steps}: the first update comes after "
+            f"--warmup {config.warmup}. Train for longer, or warm up for less."
+        )
     try:
         task = learner(config, settings.seed)
     except MemoryError:

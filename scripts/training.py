@@ -101,7 +101,7 @@ def _train(
         trainer = Trainer(settings, task, run, on_progress=progress_line(door, label))
         if resuming:
             step = trainer.resume()
-            if settings.steps is not None and step >= settings.steps:
+            if settings.steps is not None and step >= settings.steps and not trainer.owed:
                 raise UserError(
                     f"{run.path} has {step:,} {door.unit} already: ask for more with --steps, or "
                     "for time with --hours."

@@ -242,7 +242,9 @@ def test_the_agents_file_plays_as_the_network(config: DQNConfig, tmp_path: Path)
 @pytest.mark.parametrize(
     ("change", "message"),
     [({"game": "pnog"}, "pong"), ({"envs": 0}, "--envs"), ({"gamma": 1.5}, "--gamma"),
-     ({"replay_capacity": 5}, "--replay-capacity"), ({"protocol": "x"}, "protocol"),
+     ({"replay_capacity": 5}, "--replay-capacity"),
+     ({"replay_capacity": 30, "batch_size": 40}, "a batch needs 40"),
+     ({"protocol": "x"}, "protocol"),
      ({"double": True, "munchausen": 0.9}, "--munchausen"),
      ({"distribution": "iqn", "loss": "mse"}, "--loss mse"), ({"noise": -1.0}, "--noise"),
      ({"trunk_norm": "spectral"}, "norm"),

@@ -370,6 +370,33 @@ def test_the_last_evaluation_is_made_when_the_hours_are_over(tmp_path: Path) -> 
     assert outcome.reason == "hours" and outcome.score is not None
 
 
+@pytest.mark.parametrize("every", [4, None], ids=["between", "the last"])
+def test_an_evaluation_that_was_given_up_is_made_on_going_on(
+    every: int | None, tmp_path: Path
+) -> None:
+    """Whether one was due in between, or at the very end, where the next `fit` has no round."""
+
+    class Hasty(Regression):
+        hurried = True
+
+        def evaluate(self, trainer: Trainer) -> dict[str, float]:
+            if self.hurried:
+                trainer.stop()
+                return {}
+            return super().evaluate(trainer)
+
+    settings = {"steps": 4, "evaluate_every": every}
+    trainer = trainer_of(Hasty(batches(8)), tmp_path, **settings)
+    outcome = trainer.fit()
+    assert outcome.score is None and trainer.owed
+    again = trainer_of(task := Hasty(batches(8)), trainer.run, **settings)
+    task.hurried = False
+    assert again.resume() == 4 and again.owed
+    outcome = again.fit()
+    assert outcome.score is not None and not again.owed and outcome.progress == 4
+    assert [line["step"] for line in again.run.metrics() if "evaluate/score" in line] == [4]
+
+
 def test_the_averages_decay_warms_up_to_the_one_asked_for() -> None:
     assert [ema_decay(0.5, n) for n in (1, 2, 8, 1000)] == [2 / 11, 3 / 12, 0.5, 0.5]
 

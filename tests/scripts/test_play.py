@@ -314,7 +314,7 @@ def test_train_watch_opens_a_window_beside_it(capsys, monkeypatch):
 
     monkeypatch.setattr(training, "need_display", lambda: None)
     monkeypatch.setattr(following, "subprocess", SimpleNamespace(Popen=Process))
-    assert main(["train", "dqn", *SMALL, "--steps", "20", "--watch", "--name", "w"]) == 0
+    assert main(["train", "dqn", *SMALL, "--steps", "60", "--watch", "--name", "w"]) == 0
     command, end = started
     assert end == "terminated" and command[2:] == ["watch", "--agent", "runs/dqn/w", "--follow"]
 
@@ -478,6 +478,9 @@ def broken(tmp_path, weights):
         ("train dqn --steps 0", "--steps"),
         ("train dqn --hours -1", "--hours"),
         ("train dqn --seed -1", "--seed"),
+        ("train dqn --seed 9223372036854775808", "--seed"),
+        ("train dqn --eval-film inf", "--eval-film"),
+        ("train dqn --steps 5000", "--warmup 10000"),
         ("train dqn --envs 0", "--envs"),
         ("train dqn --preset none", "laptop"),
         ("train dqn --watch", "needs a display"),

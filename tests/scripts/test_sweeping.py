@@ -86,6 +86,7 @@ def test_children_get_all_other_words():
     ("words", "says"),
     [
         ("--games pong", "needs --steps or --hours"),
+        ("--games pong --hours none", "needs --steps or --hours"),
         ("--games pong,pnog --steps 9", "no Atari game 'pnog'"),
         ("--games , --steps 9", "needs the name of a game"),
         ("--games pong --game pong --steps 9", "without --game"),
