@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from agents.agent import Agent
+from agents.agent import Agent, load
 from agents.atari import FRAMES_PER_SECOND, Step, VectorAtari, protocol, resolve
 from agents.evaluation import EVALUATION_SEEDS, Stopped, evaluate
 from agents.heads import settled
@@ -64,6 +64,8 @@ class Playing(nn.Module):
         self.envs = environments(self.game, config.envs, self.rules, seed, _threads(config.envs))
         self.rng = np.random.Generator(np.random.PCG64([seed, 1]))
         self.online = self._network()
+        if config.start is not None:
+            self._learn_on(load(config.start))
         self.run: Run | None = None
         self.refill = False
         self.progress = 0  # agent steps
@@ -82,6 +84,19 @@ class Playing(nn.Module):
             max_pool=c.max_pool, noise=c.noise, distribution=c.distribution,
             quantiles=c.quantiles, atoms=c.atoms, v_min=c.v_min, v_max=c.v_max,
         )  # fmt: skip
+
+    def _learn_on(self, agent: Agent) -> None:
+        """Begin with the weights of another agent's network; UserError for one that is built
+        otherwise.
+        """
+        theirs, own = agent.network.settings, self.online.settings
+        for name in sorted(theirs.keys() | own.keys()):
+            if theirs.get(name) != own.get(name):
+                raise UserError(
+                    f"The network of {self.config.start} is built otherwise than this one: its "
+                    f"{name} is {theirs.get(name)}, not {own.get(name)}."
+                )
+        self.online.load_state_dict(agent.network.state_dict())
 
     def _optimizer(self) -> torch.optim.Optimizer:
         c, parameters = self.config, list(self.online.parameters())

@@ -31,6 +31,9 @@ class DQNConfig:
     algorithm: str = setting(
         "dqn", "dqn learns from a replay, pqn from short rollouts", choices=("dqn", "pqn")
     )
+    start: str | None = setting(
+        None, "an agent whose network learns on: zoo:NAME, a run or a file; mind --epsilon-start"
+    )
     envs: int = setting(8, "environments stepped together, in each process")
     backbone: str = setting("nature", "trunk of the Q-network", choices=("nature", "impala"))
     width: float = setting(0.5, "channels of the trunk, as a factor")

@@ -74,6 +74,7 @@ def build(config: DQNConfig, settings: TrainerConfig) -> DQN:
         (c.replay_device == "device", "--replay-device device"),
         (c.graph, "--graph"),
         (c.reward_clip not in (None, 1.0), "--reward-clip other than 1 or none"),
+        (c.start is not None, "--start"),
         (settings.precision not in ("auto", "fp32"), f"--precision {settings.precision}"),
         (settings.accumulate > 1, "--accumulate"),
         (settings.ema is not None, "--ema"),

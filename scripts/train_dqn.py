@@ -58,6 +58,8 @@ def _build(
             f"Nothing would be learned in --steps {settings.steps}: the first update comes after "
             f"--warmup {config.warmup}. Train for longer, or warm up for less."
         )
+    if args.resume:
+        config = replace(config, start=None)  # all weights are in the checkpoint
     try:
         task = learner(config, settings.seed)
     except MemoryError:

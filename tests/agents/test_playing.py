@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from agents.agent import load
 from agents.dqn import DQN
 from agents.playing import Playing
 from agents.pqn import PQN
 from agents.presets import PRESETS
+from playground.errors import UserError
 from playground.frames import Frame
 from playground.media import read_video
 from playground.run import Run
@@ -53,6 +55,21 @@ def trainer_of(task: Playing, run: Run, steps: int) -> Trainer:
         checkpoint_minutes=None,
     )  # fmt: skip
     return Trainer(settings, task, run)
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_another_agents_network_learns_on(kind: str, tmp_path: Path) -> None:
+    build, config = TASKS[kind]
+    first = task_of(kind, 0)
+    first.export(source := tmp_path / "a.safetensors")
+    task = build(replace(config, start=str(source)), seed=8)
+    weights = load(source).network.state_dict()
+    for model in {"online", "target"} & {name for name, _ in task.named_children()}:
+        own = getattr(task, model).state_dict()
+        assert own.keys() == weights.keys()
+        assert all(torch.equal(own[key], weights[key]) for key in own)
+    with pytest.raises(UserError, match="its hidden is 16, not 24"):
+        build(replace(config, start=str(source), hidden=24), seed=8)
 
 
 @pytest.mark.parametrize("kind", TASKS)

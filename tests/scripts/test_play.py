@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -281,6 +282,14 @@ def test_resume_goes_on_and_refill_too(trained, capsys):
     assert main([*run, "--steps", "500", "--refill"]) == 0
     steps = [line["step"] for line in Run.open(trained).metrics()]
     assert steps == sorted(steps) and steps[-1] == 500
+
+
+def test_a_training_that_starts_from_an_agent_goes_on_without_it(trained, tmp_path):
+    shutil.copy(trained / "last.safetensors", "first.safetensors")
+    argv = ["train", "dqn", *SMALL, "--steps", "60", "--start", "first.safetensors", "--name", "b"]
+    assert main(argv) == 0
+    Path("first.safetensors").unlink()
+    assert main(["train", "dqn", "--resume", "runs/dqn/b", "--steps", "80"]) == 0
 
 
 def test_resume_with_hours_outlives_the_steps_of_before(trained, capsys):
