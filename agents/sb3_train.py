@@ -35,6 +35,7 @@ from agents.atari import protocol, resolve
 from agents.dqn import DQNConfig
 from agents.evaluation import evaluate
 from agents.qnetwork import QNetwork
+from agents.rmsprop import CenteredRMSprop
 from playground.device import set_up
 from playground.errors import UserError
 from playground.run import Run
@@ -88,13 +89,9 @@ def build(config: DQNConfig, settings: TrainerConfig) -> DQN:
         c.game, c.envs, c.protocol, settings.seed, clip_rewards=c.reward_clip is not None,
         life_loss_terminal=protocol(c.protocol).life_loss_terminal,
     )  # fmt: skip
-    optimizer_class = torch.optim.RMSprop if c.optimizer == "rmsprop" else torch.optim.Adam
     network = {
         "backbone": c.backbone, "width": c.width, "hidden": c.hidden, "layer_norm": c.layer_norm,
     }  # fmt: skip
-    optimizer: dict[str, Any] = {"eps": c.optimizer_epsilon}
-    if c.optimizer == "rmsprop":
-        optimizer |= {"alpha": 0.95, "centered": True}
     total = settings.steps or ENDLESS
     capacity = min(c.replay_capacity, total)  # no more than will ever be filled
     make = partial(
@@ -108,7 +105,8 @@ def build(config: DQNConfig, settings: TrainerConfig) -> DQN:
         policy_kwargs={
             "net_arch": [], "features_extractor_class": BackboneExtractor,
             "features_extractor_kwargs": {"network": network},
-            "optimizer_class": optimizer_class, "optimizer_kwargs": optimizer,
+            "optimizer_class": CenteredRMSprop if c.optimizer == "rmsprop" else torch.optim.Adam,
+            "optimizer_kwargs": {"eps": c.optimizer_epsilon},
         },
         seed=settings.seed, device=device,
     )  # fmt: skip

@@ -30,7 +30,7 @@ import agents
 from agents import sb3
 from agents.agent import Agent
 from agents.atari import VectorAtari, episode_seed, protocol
-from agents.dqn import SB3, TRAINERS, DQNConfig
+from agents.dqn import PRESETS, SB3, TRAINERS, DQNConfig
 from agents.evaluation import EVALUATION_SEEDS, evaluate
 from agents.qnetwork import QNetwork
 from agents.sb3_env import OBSERVATION, AtariVecEnv, SB3Screen, VectorSB3, blank_model
@@ -533,6 +533,23 @@ def test_sb3_defaults_are_the_preset() -> None:
     assert model.policy.optimizer.defaults == theirs.policy.optimizer.defaults
     shapes = [sorted(p.shape for p in m.q_net.parameters()) for m in (model, theirs)]
     assert shapes[0] == shapes[1]
+    assert model.env is not None
+    model.env.close()
+
+
+def test_rmsprop_has_its_epsilon_inside_the_root() -> None:
+    """As the preset means it; PyTorch's own RMSprop would step 14 times as far here."""
+    config = replace(PRESETS["nature2015"], replay_capacity=64)
+    model = build(config, TrainerConfig(steps=40, device="cpu"))
+    weights = [parameter.detach().clone() for parameter in model.q_net.parameters()]
+    g = 1e-3
+    for parameter in model.q_net.parameters():
+        parameter.grad = torch.full_like(parameter, g)
+    model.policy.optimizer.step()
+    root = np.sqrt(0.05 * g**2 - (0.05 * g) ** 2 + 0.01 / 32**2)  # means of decay 0.95, from 0
+    for before, after in zip(weights, model.q_net.parameters(), strict=True):
+        moved = torch.full_like(before, config.learning_rate * g / root)
+        torch.testing.assert_close(before - after, moved, rtol=1e-2, atol=1e-7)
     assert model.env is not None
     model.env.close()
 
