@@ -203,6 +203,20 @@ def test_episodes_seeded_each_by_themselves_do_not_depend_on_the_past() -> None:
     np.testing.assert_array_equal(runs[0], runs[1])
 
 
+def test_a_reset_with_a_seed_begins_its_first_episodes_again() -> None:
+    envs = VectorAtari("breakout", 2, "machado", seed=0)
+    actions = random_actions(envs, 20, seed=0)
+
+    def played(seed: int | None) -> np.ndarray:
+        return np.stack([envs.reset(seed), *(envs.step(row).obs for row in actions)])
+
+    first, again, on, back = (played(seed) for seed in (5, 5, None, 5))
+    np.testing.assert_array_equal(again, first)
+    np.testing.assert_array_equal(back, first)
+    assert (on != first).any()  # other actions stuck
+    envs.close()
+
+
 def test_wrong_actions_are_refused() -> None:
     envs = VectorAtari("pong", 2)
     envs.reset()

@@ -462,6 +462,23 @@ def test_vec_env_resets_within_the_step() -> None:
     twin.close()
 
 
+def test_vec_env_repeats_itself_after_seeding() -> None:
+    env = AtariVecEnv("pong", 2, "sb3", 0, clip_rewards=False, life_loss_terminal=False)
+    env.reset()
+    actions = np.random.default_rng(0).integers(0, 6, (30, 2))
+
+    def played() -> np.ndarray:
+        return np.stack([env.reset(), *(env.step(each)[0] for each in actions)])
+
+    seen = []
+    for _ in range(3):
+        env.seed(5)
+        seen.append(played())
+    assert (seen[1] == seen[0]).all() and (seen[2] == seen[0]).all()
+    assert (played() != seen[0]).any()  # without a seed it goes on to other games
+    env.close()
+
+
 def test_vec_env_for_training_clips_and_ends_at_lost_lives() -> None:
     env = sb3.as_vec_env("space_invaders", 1, clip_rewards=True, life_loss_terminal=True)
     env.reset()
