@@ -116,6 +116,10 @@ class Protocol:
     life_loss_terminal: bool
     max_frames: int = MAX_FRAMES
 
+    def plays_as(self, other: Protocol) -> bool:
+        """Whether whole games go alike under both: those that training alone tells apart do."""
+        return replace(self, name=other.name, life_loss_terminal=other.life_loss_terminal) == other
+
 
 PROTOCOLS: dict[str, Protocol] = {
     "machado": Protocol("machado", 0.25, 0, False, False),

@@ -73,6 +73,9 @@ def test_protocols() -> None:
     assert protocol("machado_lives") == replace(
         machado, name="machado_lives", life_loss_terminal=True
     )
+    assert protocol("machado_lives").plays_as(machado)  # training alone tells them apart
+    assert not protocol("nature").plays_as(sb3)
+    assert not protocol(machado, max_frames=400).plays_as(machado)
     assert protocol(machado, max_frames=400) == replace(machado, max_frames=400)
     with pytest.raises(UserError, match="machado"):
         protocol("machedo")
