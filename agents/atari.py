@@ -116,6 +116,10 @@ class Protocol:
     life_loss_terminal: bool
     max_frames: int = MAX_FRAMES
 
+    def plays_as(self, other: Protocol) -> bool:
+        """Whether whole games go alike under both: those that training alone tells apart do."""
+        return replace(self, name=other.name, life_loss_terminal=other.life_loss_terminal) == other
+
 
 PROTOCOLS: dict[str, Protocol] = {
     "machado": Protocol("machado", 0.25, 0, False, False),
@@ -243,12 +247,15 @@ class VectorAtari:
         self._lives = np.zeros(num_envs, np.int32)
         self._sent: np.ndarray | None = None
 
-    def reset(self) -> np.ndarray:
+    def reset(self, seed: int | None = None) -> np.ndarray:
         """Seed all environments and begin their next episodes; (N, 4, 84, 84) uint8.
 
-        Called again, it goes on to fresh episodes instead of repeating the first ones.
+        Called again, it goes on to fresh episodes; with a seed it begins that seed's first ones.
         """
-        if self._length.any():
+        if seed is not None:
+            self.seed = seed
+            self._episode[:] = 0
+        elif self._length.any():
             self._episode += 1
         return self._seed_envs(np.ones(self.num_envs, bool))
 

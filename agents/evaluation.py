@@ -6,14 +6,15 @@ Returns are raw (never clipped) sums over whole games; life losses end nothing h
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from agents.agent import Agent
-from agents.atari import Protocol, VectorAtari, human_normalised
+from agents.atari import FRAMES_PER_STEP, Protocol, VectorAtari, human_normalised
 from playground.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 
 # Added to the seed of evaluations: their emulators' seeds are none of a training's.
 EVALUATION_SEEDS = 1_000_003
-
-
-class Stopped(Exception):
-    """An evaluation was given up because ``stop`` said so."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +46,25 @@ class Evaluation:
         return asdict(self)
 
 
+class Game(NamedTuple):
+    """One whole game."""
+
+    score: float  # raw return
+    length: int  # agent steps
+
+
+class Stopped(Exception):
+    """An evaluation was given up because ``stop`` said so.
+
+    ``finished`` is of the games that had ended by then, None where none had. Short games end first,
+    so its means lean towards them.
+    """
+
+    def __init__(self, finished: Evaluation | None) -> None:
+        super().__init__()
+        self.finished = finished
+
+
 def interval(returns: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
     """Student's t interval of the mean of (n,) returns; (mean, mean) where they are all equal."""
     from scipy import stats  # half a second of every start, needed here only
@@ -69,6 +85,7 @@ def evaluate(
     seed: int = 0,
     envs: int = 10,
     stop: Callable[[], bool] = lambda: False,
+    on_game: Callable[[Sequence[float]], None] = lambda returns: None,
 ) -> Evaluation:
     """Play ``episodes`` whole games.
 
@@ -81,14 +98,16 @@ def evaluate(
         seed: of emulators and exploration; a training of the same seed meets other emulators.
         envs: games played at once (at most ``episodes``).
         stop: asked at every step whether to give up.
+        on_game: called after each game, with the returns of all that have ended.
 
     Raises:
-        Stopped: ``stop`` said so.
+        Stopped: ``stop`` said so; has the figures of the games that had ended.
         UserError: no episodes, or an agent of another game.
     """
     if episodes < 1:
         raise UserError("--episodes must be at least 1.")
-    assert agent.game is not None
+    name = agent.game
+    assert name is not None
     envs = min(envs, episodes)
     quota = np.full(envs, episodes // envs)
     quota[: episodes % envs] += 1
@@ -97,50 +116,61 @@ def evaluate(
     if agent.preprocessing == "sb3":
         from agents.sb3_env import VectorSB3
 
-        vector = VectorSB3(agent.game, envs, protocol, seed=seed + EVALUATION_SEEDS)
+        vector = VectorSB3(name, envs, protocol, seed=seed + EVALUATION_SEEDS)
     else:
-        vector = VectorAtari(agent.game, envs, protocol, seed=seed + EVALUATION_SEEDS)
+        vector = VectorAtari(name, envs, protocol, seed=seed + EVALUATION_SEEDS)
     if agent.actions != vector.num_actions:
         vector.close()
         raise UserError(
-            f"This agent has {agent.actions} actions, {agent.game} has {vector.num_actions}: "
+            f"This agent has {agent.actions} actions, {name} has {vector.num_actions}: "
             "it was trained for another game."
         )
-    returns: list[list[float]] = [[] for _ in range(envs)]
-    score, length, total = np.zeros(envs), np.zeros(envs), 0
+    games: list[list[Game]] = [[] for _ in range(envs)]  # that have ended
+    score, length = np.zeros(envs), np.zeros(envs, int)  # of the running games
     ended = np.zeros(envs, dtype=bool)
     observation = vector.reset()
+
+    def found() -> Evaluation:
+        return _evaluation(name, protocol, epsilon, seed, list(chain(*games)))
+
     try:
-        while any(len(r) < q for r, q in zip(returns, quota, strict=True)):
+        while any(len(g) < q for g, q in zip(games, quota, strict=True)):
             if stop():
-                raise Stopped
+                raise Stopped(found() if any(games) else None)
             action, _ = agent.predict(observation)
             explore = rng.random(envs) < epsilon
             action = np.where(explore, rng.integers(0, agent.actions, envs), action)
             step = vector.step(action)
-            playing = ~ended & np.array([len(r) < q for r, q in zip(returns, quota, strict=True)])
             score += np.where(ended, 0, step.reward)
-            length += playing
+            length += ~ended
             observation, ended = step.obs, step.terminated | step.truncated
             for i in np.flatnonzero(ended):
-                if len(returns[i]) < quota[i]:
-                    returns[i].append(float(score[i]))
-                score[i] = 0
-        total = int(length.sum())
+                if len(games[i]) < quota[i]:
+                    games[i].append(Game(float(score[i]), int(length[i])))
+                    on_game([game.score for game in chain(*games)])
+                score[i] = length[i] = 0
     finally:
         vector.close()
-    flat = np.array([r for each in returns for r in each])
+    return found()
+
+
+def _evaluation(
+    name: str, rules: Protocol, epsilon: float, seed: int, games: list[Game]
+) -> Evaluation:
+    """The figures of at least one game."""
+    returns = np.array([game.score for game in games])
+    steps = sum(game.length for game in games)
     return Evaluation(
-        game=agent.game,
-        protocol=asdict(protocol),
+        game=name,
+        protocol=asdict(rules),
         epsilon=epsilon,
         seed=seed,
-        returns=flat.tolist(),
-        mean=float(flat.mean()),
-        median=float(np.median(flat)),
-        std=float(flat.std(ddof=1)) if len(flat) > 1 else 0.0,
-        interval=interval(flat),
-        human_normalised=human_normalised(agent.game, float(flat.mean())),
-        length=total / episodes,
-        frames=total * 4,
+        returns=returns.tolist(),
+        mean=float(returns.mean()),
+        median=float(np.median(returns)),
+        std=float(returns.std(ddof=1)) if len(returns) > 1 else 0.0,
+        interval=interval(returns),
+        human_normalised=human_normalised(name, float(returns.mean())),
+        length=steps / len(games),
+        frames=steps * FRAMES_PER_STEP,
     )

@@ -37,7 +37,9 @@ from playground.transfer import upload
 
 
 def _threads(envs: int) -> int:
-    """Emulator threads of a process, so that several share the cores; 0 lets ale-py choose."""
+    """Emulator threads of a process, so that several share the cores; 0 lets ale-py choose: one a
+    core, at most one a game. ``--threads`` is PyTorch's: emulators run beside the updates.
+    """
     if ranks.world() == 1:
         return 0
     return max(1, min(envs, (os.cpu_count() or 1) // ranks.local_world()))

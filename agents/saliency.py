@@ -135,18 +135,20 @@ def _heated(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
 def value_over_time(frames: int = 480) -> Filter:
     """A filter that sets a strip below the game: the value of the last ``frames`` frames.
 
-    Rewards are lines through it, green above and red below 0. It begins anew with each episode.
+    Rewards are lines through it, green above and red below 0. It begins anew with each episode,
+    also where another game's has the same number, or the same one is played again (steps fall).
     The curve fills the strip from the least to the largest value shown, which its texts say.
     """
     shown: deque[tuple[float | None, float]] = deque(maxlen=frames)
-    episode: Any = None
+    before: tuple[Any, ...] = ()  # game, episode and step of the last frame
 
     def add(frame: Frame) -> Frame:
-        nonlocal episode
+        nonlocal before
         facts = frame.facts
-        if facts.get("episode") != episode:
-            episode = facts.get("episode")
+        now = (facts["game"], facts["episode"], facts["step"])
+        if now[:2] != before[:2] or now[2] < before[2]:
             shown.clear()
+        before = now
         shown.append((facts.get("value"), facts.get("reward") or 0.0))
         strip = _strip(frame.width, list(shown), frames)
         return replace(frame, pixels=np.concatenate([frame.pixels, strip]))

@@ -78,14 +78,12 @@ class AtariVecEnv(VecEnv):
         super().__init__(num_envs, OBSERVATION, Discrete(self.vectors[0].num_actions))
 
     def reset(self) -> np.ndarray:
-        """Begin new games everywhere; (N, 4, 84, 84) uint8."""
-        for vector, seed in zip(self.vectors, self._seeds, strict=True):
-            if seed is not None:
-                vector.seed = seed
+        """Begin new games everywhere, after `seed` that seed's first; (N, 4, 84, 84) uint8."""
+        obs = [vector.reset(seed) for vector, seed in zip(self.vectors, self._seeds, strict=True)]
         self._reset_seeds()
         self._reset_options()
         self._returns[:], self._lengths[:] = 0, 0
-        return np.concatenate([vector.reset() for vector in self.vectors])
+        return np.concatenate(obs)
 
     def step_async(self, actions: np.ndarray) -> None:
         for vector, action in zip(self.vectors, actions, strict=True):

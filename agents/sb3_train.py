@@ -12,11 +12,9 @@ to resume from; Huber loss, uniform replay, one network's maximum; the gradient'
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -33,8 +31,10 @@ from agents import sb3
 from agents.agent import Agent
 from agents.atari import protocol, resolve
 from agents.dqn import DQNConfig
-from agents.evaluation import evaluate
+from agents.evaluation import Stopped, evaluate
 from agents.qnetwork import QNetwork
+from agents.rmsprop import CenteredRMSprop
+from playground import signals
 from playground.device import set_up
 from playground.errors import UserError
 from playground.run import Run
@@ -89,13 +89,9 @@ def build(config: DQNConfig, settings: TrainerConfig) -> DQN:
         c.game, c.envs, c.protocol, settings.seed, clip_rewards=c.reward_clip is not None,
         life_loss_terminal=protocol(c.protocol).life_loss_terminal,
     )  # fmt: skip
-    optimizer_class = torch.optim.RMSprop if c.optimizer == "rmsprop" else torch.optim.Adam
     network = {
         "backbone": c.backbone, "width": c.width, "hidden": c.hidden, "layer_norm": c.layer_norm,
     }  # fmt: skip
-    optimizer: dict[str, Any] = {"eps": c.optimizer_epsilon}
-    if c.optimizer == "rmsprop":
-        optimizer |= {"alpha": 0.95, "centered": True}
     total = settings.steps or ENDLESS
     capacity = min(c.replay_capacity, total)  # no more than will ever be filled
     make = partial(
@@ -109,7 +105,8 @@ def build(config: DQNConfig, settings: TrainerConfig) -> DQN:
         policy_kwargs={
             "net_arch": [], "features_extractor_class": BackboneExtractor,
             "features_extractor_kwargs": {"network": network},
-            "optimizer_class": optimizer_class, "optimizer_kwargs": optimizer,
+            "optimizer_class": CenteredRMSprop if c.optimizer == "rmsprop" else torch.optim.Adam,
+            "optimizer_kwargs": {"eps": c.optimizer_epsilon},
         },
         seed=settings.seed, device=device,
     )  # fmt: skip
@@ -142,7 +139,7 @@ def train(
     run: Run,
     on_progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> Agent:
-    """Train until --steps, --hours, Ctrl-C or SIGTERM; the agent.
+    """Train until --steps, --hours or a signal such as Ctrl-C; the agent.
 
     Leaves in the run: metrics, last.safetensors, best.safetensors, and sb3.zip where SB3's own
     network can hold the agent.
@@ -151,13 +148,13 @@ def train(
     agent = agent_of(model, config)
     watcher = Watcher(config, settings, run, agent, on_progress)
     try:
-        with watcher.signals():
+        with signals.caught(watcher.interrupt):
             model.learn(settings.steps or ENDLESS, callback=watcher)
-        if watcher.evaluated != model.num_timesteps and not watcher.interrupted:
-            watcher.evaluate()
-        watcher.save()
-        with contextlib.suppress(UserError):  # sizes that SB3's own policy does not have
-            sb3.save(agent, run.path / "sb3.zip")
+            if watcher.evaluated != model.num_timesteps and not watcher.interrupted:
+                watcher.evaluate()
+            watcher.save()
+            with contextlib.suppress(UserError):  # sizes that SB3's own policy does not have
+                sb3.save(agent, run.path / "sb3.zip")
     finally:
         run.close()
         if model.env is not None:
@@ -185,6 +182,11 @@ class Watcher(BaseCallback):
         self.best: float | None = None
         self._before = self._logged_step = 0
         self._began = self._logged_at = self._saved_at = time.monotonic()
+
+    def interrupt(self) -> str:
+        """At the first signal; what to tell the user."""
+        self.interrupted = True
+        return "Interrupted: saving after this step; once more breaks off."
 
     def _on_step(self) -> bool:
         s, now = self.settings, time.monotonic()
@@ -224,12 +226,18 @@ class Watcher(BaseCallback):
             })  # fmt: skip
 
     def evaluate(self) -> None:
-        """Whole games, as `agents.dqn` evaluates; the best agent so far is kept."""
+        """Whole games, the same that `agents.dqn` evaluates on; the best agent so far is kept.
+
+        Given up when interrupted.
+        """
         c, self.evaluated = self.config, self.num_timesteps
-        result = evaluate(
-            self.agent, protocol=protocol(c.protocol), episodes=c.eval_episodes,
-            epsilon=c.eval_epsilon, seed=self.settings.seed + 1_000_003,
-        )  # fmt: skip
+        try:
+            result = evaluate(
+                self.agent, protocol=protocol(c.protocol), episodes=c.eval_episodes,
+                epsilon=c.eval_epsilon, seed=self.settings.seed, stop=lambda: self.interrupted,
+            )  # fmt: skip
+        except Stopped:
+            return
         low, high = result.interval
         figures = {"score": result.mean, "low": low, "high": high, "length": result.length}
         self.run.log(self.num_timesteps, **{f"evaluate/{k}": v for k, v in figures.items()})
@@ -249,22 +257,3 @@ class Watcher(BaseCallback):
         self.agent.card["trained_agent_steps"] = steps
         path = self.run.path / f"{name}.safetensors"
         self.agent.save(path, settings=self.config, engine="sb3")
-
-    @contextlib.contextmanager
-    def signals(self) -> Iterator[None]:
-        """The first SIGINT or SIGTERM ends `learn` after this step, a second SIGINT at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def handle(number: int, frame: Any) -> None:
-            if self.interrupted:
-                raise KeyboardInterrupt
-            self.interrupted = True
-
-        before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)

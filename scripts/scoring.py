@@ -6,11 +6,16 @@ import argparse
 import json
 import math
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from agents.atari import protocol
-from agents.evaluation import evaluate
+from agents.agent import Agent
+from agents.atari import Protocol, protocol
+from agents.evaluation import Evaluation, Stopped, evaluate
+from playground import signals
 from playground.classifier import Classifier, Ensemble, count_parameters, is_classifier, load
 from playground.classifier import evaluate as evaluate_classifier
 from playground.data import load as load_pictures
@@ -94,22 +99,74 @@ def _size(classifier: Classifier | Ensemble) -> int | None:
 
 
 def _score_agent(args: argparse.Namespace) -> None:
-    """Whole games under a protocol."""
-    source = args.sources[0]
+    """Whole games under a protocol; after Ctrl-C the figures of those that have ended."""
+    source, rules = args.sources[0], protocol(args.protocol)
     agent = load_agent(source, args.game)
     agent.network.to(find(args.device))
-    if sys.stderr.isatty():
-        print(f"Playing {args.episodes} games of {agent.game} ...", file=sys.stderr)
-    result = evaluate(
-        agent, protocol=protocol(args.protocol), episodes=args.episodes, epsilon=args.epsilon,
-        seed=args.seed,
-    )  # fmt: skip
+    if not protocol(agent.protocol).plays_as(rules):
+        print(f"{source} was trained under {agent.protocol}: --protocol {agent.protocol} scores it "
+              "by its own rules.", file=sys.stderr, flush=True)  # fmt: skip
+    result = _played(agent, rules, args)
     if args.json:
-        print(dumps({"source": source, **result.to_json()}))
-        return
+        about = {"source": source, "trained_under": agent.protocol, "episodes": args.episodes}
+        print(dumps({**about, **result.to_json()}))
+    else:
+        _tell(result, args)
+    if len(result.returns) < args.episodes:
+        raise KeyboardInterrupt
+
+
+def _played(agent: Agent, rules: Protocol, args: argparse.Namespace) -> Evaluation:
+    """The games asked for, or those that had ended at Ctrl-C; KeyboardInterrupt where none had."""
+    asked = False
+
+    def ask() -> str:
+        nonlocal asked
+        asked = True
+        return "Interrupted: ending with the games that are finished; once more breaks off."
+
+    try:
+        with signals.caught(ask), _counting(args.episodes, agent.game) as count:
+            return evaluate(
+                agent, protocol=rules, episodes=args.episodes, epsilon=args.epsilon,
+                seed=args.seed, stop=lambda: asked, on_game=count,
+            )  # fmt: skip
+    except Stopped as stopped:
+        if stopped.finished is None:
+            raise KeyboardInterrupt from None
+        return stopped.finished
+
+
+@contextmanager
+def _counting(episodes: int, game: str | None) -> Iterator[Callable[[Sequence[float]], None]]:
+    """Takes the returns so far; a line on the terminal, renewed with each game and removed in the
+    end. Nothing where stderr is no terminal.
+    """
+    live = sys.stderr.isatty()
+
+    def show(returns: Sequence[float]) -> None:
+        mean = f", mean so far {fmean(returns):.2f}" if returns else ""
+        line = f"{len(returns)} of {counted(episodes, 'game')} of {game}{mean}"
+        if live:
+            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+
+    show([])
+    try:
+        yield show
+    finally:
+        if live:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _tell(result: Evaluation, args: argparse.Namespace) -> None:
+    """The figures in words."""
     low, high = result.interval
-    print(f"{result.game}, {counted(len(result.returns), 'game')}, protocol {args.protocol}, "
-          f"epsilon {args.epsilon:g}, seed {args.seed}")  # fmt: skip
+    cut = len(result.returns) < args.episodes
+    games = f"{len(result.returns)} of " * cut + counted(args.episodes, "game")
+    print(f"{result.game}, {games}, protocol {args.protocol}, epsilon {args.epsilon:g}, "
+          f"seed {args.seed}")  # fmt: skip
+    if cut:
+        print("  interrupted: these games ended first, so short ones count too much")
     between = f"  (95 % interval {low:.2f} to {high:.2f})" if math.isfinite(low) else ""
     print(f"  mean    {result.mean:.2f}{between}")
     print(f"  median  {result.median:.2f}")

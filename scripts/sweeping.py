@@ -5,6 +5,9 @@ that is given: NAME-GAME-sSEED). The same command again goes on where it was: wh
 skipped, what is not is resumed. A training that fails leaves the others alone; it is put at the end
 of the queue and tried once more. In the end there is one report over all of them.
 
+What is the sweep's own stands beside the tasks' folders, which hold nothing but runs: its report
+and what its trainings said to stderr are in `RUNS/sweeps/NAME/` (without --name: the task's).
+
 Cores are shared equally, unless --threads says otherwise.
 
 --hours is for the whole sweep, from this start on. A training that starts gets the time that is
@@ -76,12 +79,13 @@ def run_sweep(args: argparse.Namespace, door: Door, words: Sequence[str]) -> Non
         return [sys.executable, str(SCRIPT), "train", door.name, *given, *threads, *hours]
 
     again = shlex.join([*PLAY.split(), "train", door.name, *words])
-    logs = args.runs / door.name / "logs"
+    folder = args.runs / "sweeps" / (args.name or door.name)
+    logs = folder / "logs"
     sweep = Sweep(jobs, command, _jobs(args), getattr(args, "hours", None), limit, logs)
     print(f"{len(jobs)} trainings, {_jobs(args)} at a time, into {args.runs / door.name}; Ctrl-C "
           "saves them, and the same command goes on.", flush=True)  # fmt: skip
     sweep.run()
-    _report(jobs, args.runs / door.name / f"{args.name or 'sweep'}.html")
+    _report(jobs, folder / "report.html")
     if sweep.interrupted or any(job.state in ("saved", "not started") for job in jobs):
         print(f"Go on    {again}")
     if failed := [job for job in jobs if job.state == "failed"]:

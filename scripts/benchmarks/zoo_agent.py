@@ -31,7 +31,7 @@ from playground.config import from_json, to_json
 from playground.errors import UserError
 from playground.run import Run, atomic_path, read_json, write_json
 from playground.trainer import TrainerConfig
-from scripts.benchmarks.cards import evaluations, flags
+from scripts.benchmarks.cards import COURSE, evaluations, flags
 
 LARGEST_BYTES = 4_000_000
 SCORES = ("machado", "sb3")
@@ -64,6 +64,7 @@ def main() -> int:
     parser.add_argument("--which", choices=("best", "last"), default="best",
         help="the agent of the best evaluation, or the newest (default best)")  # fmt: skip
     parser.add_argument("--command", help="training command, if not as the run's settings tell it")
+    parser.add_argument("--course", metavar="TEXT", help=COURSE)
     parser.add_argument("--episodes", type=int, default=30, help="games a protocol (default 30)")
     parser.add_argument("--epsilon", type=float, help="exploration (default: --eval-epsilon's)")
     parser.add_argument("--references", type=Path, help="published figures: a file or folder")
@@ -97,7 +98,7 @@ def add(args: argparse.Namespace) -> None:
                 "the zoo allows; train with a smaller --width or --hidden."
             )
         agent = read_weights(weights)  # as it ships: fp16
-    card = make_card(run, agent, args.command)
+    card = make_card(run, agent, args.command, args.course)
     epsilon = card["settings"]["eval_epsilon"] if args.epsilon is None else args.epsilon
     seed = FRESH_SEED + run.settings["trainer"]["seed"]
     if args.references:
@@ -114,8 +115,11 @@ def add(args: argparse.Namespace) -> None:
     write_table(args.zoo)
 
 
-def make_card(run: Run, agent: Agent, command: str | None) -> dict[str, Any]:
-    """All but the scores. UserError where the log knows nothing of this agent."""
+def make_card(run: Run, agent: Agent, command: str | None, course: str | None) -> dict[str, Any]:
+    """All but the scores. UserError where the log knows nothing of this agent.
+
+    course: what the command does not say of the training, if there is anything.
+    """
     config = from_json(DQNConfig, run.settings["config"])
     settings = from_json(TrainerConfig, run.settings["trainer"])
     curve, total = learning_curve(run)
@@ -141,6 +145,7 @@ def make_card(run: Run, agent: Agent, command: str | None) -> dict[str, Any]:
         "precision": chosen["precision"],
         "versions": run.settings["versions"],
         "curve": curve,
+        **({"course": course} if course else {}),
         "scores": {},
     }
 
@@ -188,9 +193,10 @@ def marks(references: References, game: str, steps: int) -> dict[str, float]:
 
 
 def write_table(zoo: Path) -> None:
-    """README.md: a row for each card."""
+    """README.md: a row for each card, and below the table what else there is to say of them."""
     columns = ["name", *SCORES, "ε", "Rainbow", "IQN", "frames", "minutes", "trained by"]
     rows = [columns, ["---"] * len(columns)]
+    notes = []
     for path in sorted(zoo.glob("*.json")):
         card = read_json(path)
         published = (card.get("marks", {}).get(name) for name in MARKS)
@@ -201,9 +207,11 @@ def write_table(zoo: Path) -> None:
             f"{card['frames']:,}",
             f"{card['minutes']:.0f}", f"`{card['command']}`",
         ])  # fmt: skip
+        if "course" in card:
+            notes.append(f"\n{path.stem}: {card['course']}\n")
     table = "".join("| " + " | ".join(row) + " |\n" for row in rows)
     with atomic_path(zoo / "README.md") as aside:
-        aside.write_text(README + table, encoding="utf-8")
+        aside.write_text(README + table + "".join(notes), encoding="utf-8")
 
 
 if __name__ == "__main__":

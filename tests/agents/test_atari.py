@@ -73,6 +73,9 @@ def test_protocols() -> None:
     assert protocol("machado_lives") == replace(
         machado, name="machado_lives", life_loss_terminal=True
     )
+    assert protocol("machado_lives").plays_as(machado)  # training alone tells them apart
+    assert not protocol("nature").plays_as(sb3)
+    assert not protocol(machado, max_frames=400).plays_as(machado)
     assert protocol(machado, max_frames=400) == replace(machado, max_frames=400)
     with pytest.raises(UserError, match="machado"):
         protocol("machedo")
@@ -201,6 +204,20 @@ def test_episodes_seeded_each_by_themselves_do_not_depend_on_the_past() -> None:
         runs.append([envs.step([action]).obs for action in [0, *actions]])
         envs.close()
     np.testing.assert_array_equal(runs[0], runs[1])
+
+
+def test_a_reset_with_a_seed_begins_its_first_episodes_again() -> None:
+    envs = VectorAtari("breakout", 2, "machado", seed=0)
+    actions = random_actions(envs, 20, seed=0)
+
+    def played(seed: int | None) -> np.ndarray:
+        return np.stack([envs.reset(seed), *(envs.step(row).obs for row in actions)])
+
+    first, again, on, back = (played(seed) for seed in (5, 5, None, 5))
+    np.testing.assert_array_equal(again, first)
+    np.testing.assert_array_equal(back, first)
+    assert (on != first).any()  # other actions stuck
+    envs.close()
 
 
 def test_wrong_actions_are_refused() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from agents.agent import Agent
 from agents.atari import protocol
-from agents.evaluation import evaluate, interval
+from agents.evaluation import Evaluation, Stopped, evaluate, interval
 from agents.qnetwork import QNetwork
 from playground.errors import UserError
 
@@ -38,3 +38,29 @@ def test_an_agent_of_another_game_is_refused() -> None:
     agent = Agent(QNetwork(6, width=0.25, hidden=8), "breakout")
     with pytest.raises(UserError, match="6 actions, breakout has 4"):
         evaluate(agent, protocol=protocol("sb3"), episodes=1)
+
+
+def test_what_had_ended_when_it_was_stopped_is_kept() -> None:
+    agent = Agent(QNetwork(6, width=0.25, hidden=8), "pong")
+    rules = protocol("machado", max_frames=80)
+    counts: list[int] = []
+
+    def play(most: int) -> Evaluation:
+        counts.clear()
+        return evaluate(
+            agent, protocol=rules, episodes=5, envs=2, epsilon=1.0,
+            stop=lambda: len(counts) >= most, on_game=lambda returns: counts.append(len(returns)),
+        )  # fmt: skip
+
+    whole = play(6)
+    assert counts == [1, 2, 3, 4, 5]
+    assert (whole.length, whole.frames) == (20, 5 * 80)
+    with pytest.raises(Stopped) as caught:
+        play(3)  # both environments have played two games by then
+    found = caught.value.finished
+    assert found is not None
+    assert found.returns == [*whole.returns[:2], *whole.returns[3:]]
+    assert (found.length, found.frames) == (20, 4 * 80)
+    with pytest.raises(Stopped) as caught:
+        play(0)
+    assert caught.value.finished is None

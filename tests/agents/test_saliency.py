@@ -107,7 +107,7 @@ def test_the_strip_shows_value_and_rewards() -> None:
     pixels = np.zeros((210, 100, 3), np.uint8)
 
     def frame(value: float | None, reward: float = 0.0, episode: int = 0) -> np.ndarray:
-        facts = {"value": value, "reward": reward, "episode": episode}
+        facts = {"game": "pong", "step": 0, "value": value, "reward": reward, "episode": episode}
         return change(Frame(pixels, facts=facts)).pixels[210:]
 
     assert not (frame(None) == CURVE).all(2).any()
@@ -123,6 +123,22 @@ def test_the_strip_shows_value_and_rewards() -> None:
     frame(0.0, reward=2.0)
     assert (frame(0.0)[0, 63] == GAIN).all()
     assert (frame(5.0, episode=1) == CURVE).all(2).sum() <= 1  # a new game, a new strip
+
+
+def test_the_strip_never_mixes_two_games() -> None:
+    change = value_over_time(frames=100)
+    pixels = np.zeros((210, 100, 3), np.uint8)
+
+    def columns(game: str, episode: int, step: int) -> int:
+        facts = {"game": game, "episode": episode, "step": step, "value": 1.0}
+        strip = change(Frame(pixels, facts=facts)).pixels[210:]
+        return int((strip == CURVE).all(2).any(0).sum())
+
+    assert [columns("pong", 0, step) for step in (0, 0, 1)] == [1, 2, 3]
+    assert columns("breakout", 0, 1) == 1  # the next game of the zoo
+    assert columns("breakout", 0, 2) == 2
+    assert columns("breakout", 0, 0) == 1  # by another agent
+    assert columns("breakout", 1, 0) == 1
 
 
 def test_both_go_on_the_zoos_pong() -> None:

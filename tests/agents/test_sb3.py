@@ -30,12 +30,13 @@ import agents
 from agents import sb3
 from agents.agent import Agent
 from agents.atari import VectorAtari, episode_seed, protocol
-from agents.dqn import SB3, TRAINERS, DQNConfig
-from agents.evaluation import EVALUATION_SEEDS, evaluate
+from agents.dqn import PRESETS, SB3, TRAINERS, DQNConfig
+from agents.evaluation import EVALUATION_SEEDS, Evaluation, evaluate
 from agents.qnetwork import QNetwork
 from agents.sb3_env import OBSERVATION, AtariVecEnv, SB3Screen, VectorSB3, blank_model
 from agents.sb3_train import agent_of, build
 from agents.screen import watch
+from playground import signals
 from playground.config import to_json
 from playground.errors import UserError
 from playground.run import Run
@@ -462,6 +463,23 @@ def test_vec_env_resets_within_the_step() -> None:
     twin.close()
 
 
+def test_vec_env_repeats_itself_after_seeding() -> None:
+    env = AtariVecEnv("pong", 2, "sb3", 0, clip_rewards=False, life_loss_terminal=False)
+    env.reset()
+    actions = np.random.default_rng(0).integers(0, 6, (30, 2))
+
+    def played() -> np.ndarray:
+        return np.stack([env.reset(), *(env.step(each)[0] for each in actions)])
+
+    seen = []
+    for _ in range(3):
+        env.seed(5)
+        seen.append(played())
+    assert (seen[1] == seen[0]).all() and (seen[2] == seen[0]).all()
+    assert (played() != seen[0]).any()  # without a seed it goes on to other games
+    env.close()
+
+
 def test_vec_env_for_training_clips_and_ends_at_lost_lives() -> None:
     env = sb3.as_vec_env("space_invaders", 1, clip_rewards=True, life_loss_terminal=True)
     env.reset()
@@ -537,6 +555,23 @@ def test_sb3_defaults_are_the_preset() -> None:
     model.env.close()
 
 
+def test_rmsprop_has_its_epsilon_inside_the_root() -> None:
+    """As the preset means it; PyTorch's own RMSprop would step 14 times as far here."""
+    config = replace(PRESETS["nature2015"], replay_capacity=64)
+    model = build(config, TrainerConfig(steps=40, device="cpu"))
+    weights = [parameter.detach().clone() for parameter in model.q_net.parameters()]
+    g = 1e-3
+    for parameter in model.q_net.parameters():
+        parameter.grad = torch.full_like(parameter, g)
+    model.policy.optimizer.step()
+    root = np.sqrt(0.05 * g**2 - (0.05 * g) ** 2 + 0.01 / 32**2)  # means of decay 0.95, from 0
+    for before, after in zip(weights, model.q_net.parameters(), strict=True):
+        moved = torch.full_like(before, config.learning_rate * g / root)
+        torch.testing.assert_close(before - after, moved, rtol=1e-2, atol=1e-7)
+    assert model.env is not None
+    model.env.close()
+
+
 @pytest.mark.parametrize(
     ("change", "settings", "reason"),
     [
@@ -562,13 +597,21 @@ def test_what_their_dqn_lacks_is_refused(
 
 def test_train_leaves_an_agent_and_a_zip(tmp_path: Path) -> None:
     config = replace(TINY, width=1.0, layer_norm=False, game="freeway")
-    settings = TrainerConfig(steps=24, device="cpu", threads=1, log_every=8)
+    settings = TrainerConfig(steps=24, device="cpu", threads=1, log_every=8, seed=3)
     run = Run.create(tmp_path, "dqn", "x", to_json(config))
     reports: list[dict[str, Any]] = []
     short = protocol("sb3", max_frames=40)
+    seeds = []
+
+    def spied(agent: Agent, **options: Any) -> Evaluation:
+        seeds.append(options["seed"])
+        return evaluate(agent, **options)
+
     with pytest.MonkeyPatch.context() as patch:  # whole games of Freeway last two minutes
         patch.setattr("agents.sb3_train.protocol", lambda name: short)
+        patch.setattr("agents.sb3_train.evaluate", spied)
         agent = sb3.train(config, settings, run, reports.append)
+    assert seeds == [settings.seed]  # on the emulators that evaluations of ours play on
     obs = pictures()
     last = agents.load(run.path)
     assert (last.game, last.preprocessing) == ("freeway", "ale")
@@ -580,3 +623,21 @@ def test_train_leaves_an_agent_and_a_zip(tmp_path: Path) -> None:
     assert "evaluate/score" in run.metrics()[-1]
     assert {"per_second", "epsilon", "progress"} <= reports[0].keys()
     assert "score" in reports[-1]
+
+
+@pytest.mark.parametrize(("every", "at"), [(8, 8), (None, 24)])  # in the midst, in the end
+def test_a_signal_ends_an_evaluation_and_saves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int | None, at: int
+) -> None:
+    def called(agent: Agent, **options: Any) -> Evaluation:
+        os.kill(os.getpid(), signals.NUMBERS[-1])  # a terminal closes
+        return evaluate(agent, **options)
+
+    monkeypatch.setattr("agents.sb3_train.evaluate", called)
+    config = replace(TINY, game="freeway")  # whose games last two minutes
+    settings = TrainerConfig(steps=24, device="cpu", threads=1, log_every=8, evaluate_every=every)
+    run = Run.create(tmp_path, "dqn", "x", to_json(config))
+    sb3.train(config, settings, run)
+    assert [line["step"] for line in run.metrics()] == list(range(8, at + 1, 8))
+    assert not any("evaluate/score" in line for line in run.metrics())
+    assert agents.load(run.path).card["trained_agent_steps"] == at

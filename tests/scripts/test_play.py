@@ -21,6 +21,7 @@ import agents
 from agents import dqn
 from agents.agent import Agent
 from agents.atari import action_names
+from agents.evaluation import evaluate
 from agents.qnetwork import QNetwork
 from agents.screen import watch
 from playground.errors import UserError
@@ -29,7 +30,7 @@ from playground.media import read_video, write_image
 from playground.run import Run
 from playground.trainer import TrainerConfig
 from playground.window import Commands
-from scripts import following, play, train_dqn, training, watching
+from scripts import following, play, scoring, train_dqn, training, watching
 from scripts.play import main
 from scripts.watching import Player, joystick
 
@@ -49,9 +50,10 @@ def no_display(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def small_agent(path, game=GAME, seed=0, **card):
+def small_agent(path, game=GAME, seed=0, rules="machado", **card):
     torch.manual_seed(seed)
-    agent = Agent(QNetwork(len(action_names(game or GAME)), width=0.25, hidden=8).eval(), game)
+    network = QNetwork(len(action_names(game or GAME)), width=0.25, hidden=8).eval()
+    agent = Agent(network, game, protocol=rules)
     agent.save(path, **card)
     return str(path)
 
@@ -380,6 +382,55 @@ def test_evaluate_in_words_repeats_itself(weights, capsys):
     first, second = capsys.readouterr().out.split(f"{GAME}, ")[1:]
     assert first == second
     assert "2 games, protocol machado, epsilon 0.3, seed 5" in first and "median" in first
+
+
+def test_evaluate_says_where_an_agents_own_rules_are_others(tmp_path, capsys):
+    source = small_agent(tmp_path / "theirs.safetensors", rules="sb3")
+    says = f"{source} was trained under sb3: --protocol sb3 scores it by its own rules.\n"
+    assert main(["evaluate", source, "--episodes", "1", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == says and json.loads(shown.out)["trained_under"] == "sb3"
+    assert main(["evaluate", source, "--episodes", "1", "--protocol", "sb3"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.fixture
+def pressed(monkeypatch):
+    """Ctrl-C comes with the second game's end."""
+
+    def impatient(agent, *, on_game, **options):
+        def then(returns):
+            on_game(returns)
+            if len(returns) == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        return evaluate(agent, on_game=then, **options)
+
+    monkeypatch.setattr(scoring, "evaluate", impatient)
+
+
+@pytest.mark.usefixtures("pressed")
+def test_ctrl_c_scores_the_games_that_are_finished(weights, capfd):
+    argv = ["evaluate", weights, "--episodes", "30", "--epsilon", "0.5"]
+    assert main(argv) == 130
+    shown = capfd.readouterr()
+    returns = shown.out.split("returns ")[1].split()
+    assert 2 <= len(returns) < 30
+    assert f"{GAME}, {len(returns)} of 30 games, protocol machado" in shown.out
+    assert "interrupted" in shown.out and "games that are finished" in shown.err
+    assert main([*argv, "--json"]) == 130
+    found = json.loads(capfd.readouterr().out)
+    assert len(found["returns"]) == len(returns) and found["episodes"] == 30
+
+
+def test_evaluate_counts_its_games_on_a_terminal(weights, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert main(["evaluate", weights, "--episodes", "2"]) == 0
+    shown = capsys.readouterr()
+    counts = [line.split(" of ")[0] for line in shown.err.split("\r\x1b[K")[1:]]
+    assert counts == ["0", "1", "2", ""]  # the line is removed in the end
+    mean = shown.out.split("mean ")[1].split()[0]
+    assert f"2 of 2 games of {GAME}, mean so far {mean}" in shown.err
 
 
 def test_zoo_lists_the_cards(tmp_path, capsys, monkeypatch):

@@ -272,7 +272,9 @@ def test_a_small_sweep_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
     path = Path("runs/dqn/entombed-s0")
     assert "entombed-s0              finished" in printed and "100 of 100" in printed
     assert "last evaluation" in printed and "Go on" not in printed
-    assert path.name in Path("runs/dqn/sweep.html").read_text()
+    assert path.name in Path("runs/sweeps/dqn/report.html").read_text()
+    assert list(Path("runs/dqn").iterdir()) == [path]  # so that `runs/dqn/*` is runs
+    assert main(["report", *map(str, Path("runs/dqn").iterdir())]) == 0
     assert Run.open(path).settings["trainer"]["threads"] == 1
 
     monkeypatch.setattr(sweep_queue.subprocess, "Popen", lambda *_, **__: pytest.fail("started"))
@@ -289,10 +291,14 @@ def test_a_small_sweep_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
 
 def test_a_sweep_that_failed_says_so(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sweeping, "SCRIPT", tmp_path / "none.py")
-    assert main(["train", "dqn", "--games", "pong,boxing", "--steps", "9"]) == 2
+    sweep = ["train", "dqn", "--games", "pong,boxing", "--steps", "9"]
+    assert main(sweep) == 2
     error = capsys.readouterr().err
-    assert error.startswith("2 of 2 trainings failed: pong-s0: ") and "runs/dqn/logs" in error
-    assert error.count("\n") == 1
+    assert error.startswith("2 of 2 trainings failed: pong-s0: ")
+    assert "runs/sweeps/dqn/logs" in error and error.count("\n") == 1
+    assert main([*sweep, "--name", "night"]) == 2
+    error = capsys.readouterr().err
+    assert "night-pong-s0: " in error and "runs/sweeps/night/logs" in error
 
 
 def test_time_up_is_the_end_only_without_steps(tmp_path):
