@@ -91,7 +91,8 @@ class Playing(nn.Module):
         """Begin with the weights of another agent's network; UserError for one that is built
         otherwise.
         """
-        theirs, own = agent.network.settings, self.online.settings
+        theirs: Any = agent.network.settings
+        own = self.online.settings
         for name in sorted(theirs.keys() | own.keys()):
             if theirs.get(name) != own.get(name):
                 raise UserError(
