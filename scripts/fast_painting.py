@@ -24,7 +24,6 @@ from playground.media import (
     FILMS,
     PICTURES,
     VideoWriter,
-    check_apart,
     check_suffix,
     read_image,
     read_video,
@@ -32,6 +31,7 @@ from playground.media import (
     to_pixels,
     write_image,
 )
+from scripts.outputs import check_outputs
 from scripts.painted_sheets import CELL_PX, sheet, strip, write_sliders
 
 FILM_FORMATS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".gif")
@@ -118,7 +118,7 @@ def _picture(
     painter: Painter, mixture: Tensor, content: Path, out: Path, args: argparse.Namespace
 ) -> None:
     check_suffix(out, args.bits)
-    check_apart(out, content)
+    check_outputs({"--out": out}, [content])
     picture = to_batch(_sized(read_image(content), args)).to(painter.device)
     painted = _colored(painter.painted(picture, mixture), picture, args)
     write_image(out, to_pixels(painted[0], args.bits))
@@ -141,8 +141,10 @@ def _sheets(painter: Painter, content: Path, args: argparse.Namespace) -> None:
     for out in (None if as_page else args.sheet, args.strip):
         if out:
             check_suffix(out)
+    files = sorted(content.iterdir()) if content.is_dir() else [content]
+    check_outputs({"--sheet": args.sheet, "--strip": args.strip}, files)
     contents = []
-    for path in sorted(content.iterdir()) if content.is_dir() else [content]:
+    for path in files:
         try:
             contents.append((path.stem, _sized(read_image(path), args, CELL_PX)))
         except UserError as error:
@@ -174,7 +176,7 @@ def _sized(pixels: np.ndarray, args: argparse.Namespace, usual: int | None = Non
 def _folder(painter: Painter, mixture: Tensor, folder: Path, args: argparse.Namespace) -> None:
     """Every picture in it, into a folder of its own; what cannot be painted is said, and left."""
     out = args.out or _named(folder.resolve(), args, "")
-    check_apart(out, folder)
+    check_outputs({"--out": out}, [folder])
     if out.suffix:
         raise UserError(f"The paintings of a folder go into a folder: --out {out.with_suffix('')}.")
     files = [path for path in sorted(folder.iterdir()) if path.is_file()]
@@ -197,7 +199,7 @@ def _film(painter: Painter, mixture: Tensor, content: Path, args: argparse.Names
     if args.bits != 8:
         raise UserError("Films have 8 bits: leave out --bits.")
     out = args.out or _named(content, args, content.suffix if content.suffix in FILMS else ".mp4")
-    check_apart(out, content)
+    check_outputs({"--out": out}, [content])
     frames, fps = read_video(content)
     stage = Film(painter, mixture)
     sound = content if out.suffix.lower() == ".mp4" else None

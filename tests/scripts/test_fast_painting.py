@@ -284,6 +284,9 @@ def test_a_film_beside_its_original(capsys):
     [
         ("--content photo.png --strip a.png --style great_wave", "name two or more"),
         ("--content photo.png --sheet a.gif", "Pictures are written as .png or .jpg"),
+        ("--content photo.png --sheet photo.png", "name another with --sheet"),
+        ("--content in --strip in/a.png", "in/a.png is what is read; name another with --strip"),
+        ("--content photo.png --sheet a.png --strip a.png", "--sheet and --strip are both a.png"),
         ("--content photo.png --strip a.html", "Pictures are written as .png or .jpg"),
         ("--content zoo --sheet a.png", "no picture in zoo"),
         ("--content photo.png --beside", "name a film"),
@@ -291,8 +294,11 @@ def test_a_film_beside_its_original(capsys):
     ],
 )
 def test_sheets_that_cannot_be_made(words, sentence, capsys):
+    write_image(Path("in/a.png"), picture())
+    before = Path("in/a.png").read_bytes(), Path("photo.png").read_bytes()
     assert paint(*words.split()) == 2
     assert sentence in capsys.readouterr().err
+    assert (Path("in/a.png").read_bytes(), Path("photo.png").read_bytes()) == before
 
 
 def test_sheets_belong_to_a_painter(capsys):
