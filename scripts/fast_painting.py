@@ -31,7 +31,7 @@ from playground.media import (
     to_pixels,
     write_image,
 )
-from scripts.outputs import check_outputs
+from scripts.outputs import check_outputs, numbered
 from scripts.painted_sheets import CELL_PX, sheet, strip, write_sliders
 
 FILM_FORMATS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".gif")
@@ -180,17 +180,19 @@ def _folder(painter: Painter, mixture: Tensor, folder: Path, args: argparse.Name
     if out.suffix:
         raise UserError(f"The paintings of a folder go into a folder: --out {out.with_suffix('')}.")
     files = [path for path in sorted(folder.iterdir()) if path.is_file()]
-    painted = 0
+    made: set[str] = set()  # in one case of letters, as file systems may know no other
     for path in files:
         suffix = path.suffix if path.suffix.lower() in PICTURES else ".png"
+        names = numbered(out / f"{path.stem}{suffix}")
+        painting = next(name for name in names if name.name.casefold() not in made)
         try:
-            _picture(painter, mixture, path, out / f"{path.stem}{suffix}", args)
-            painted += 1
+            _picture(painter, mixture, path, painting, args)
+            made.add(painting.name.casefold())
         except UserError as error:
             if "Cannot write" in str(error) or "disk is full" in str(error):
                 raise
             print(f"Left out: {error}", file=sys.stderr)
-    if not painted:
+    if not made:
         raise UserError(f"There is no picture in {folder} that can be painted.")
 
 

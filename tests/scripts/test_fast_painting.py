@@ -112,6 +112,19 @@ def test_a_folder_with_what_can_be_painted_in_it(capsys):
     assert read_image("out/c.png").shape == (24, 24, 3)
 
 
+def test_paintings_of_one_name_in_a_folder_are_all_kept(capsys):
+    """And the same command paints into the same files again."""
+    sizes = {"a.png": (20, 24), "a.webp": (24, 32), "A.tiff": (32, 40)}
+    Path("in").mkdir()
+    for name, size in sizes.items():
+        Image.fromarray(picture(*size)).save(f"in/{name}")
+    for _ in range(2):
+        assert paint("--content", "in", "--style", "great_wave", "--out", "out") == 0
+        assert capsys.readouterr().out.split() == ["out/A.png", "out/a-2.png", "out/a-3.png"]
+    shapes = [read_image(Path("out", name)).shape[:2] for name in ("A.png", "a-2.png", "a-3.png")]
+    assert shapes == [sizes["A.tiff"], sizes["a.png"], sizes["a.webp"]]
+
+
 # films
 
 
