@@ -244,13 +244,13 @@ class PainterTask(nn.Module):
 
     def _losses(self, pixels: Tensor, styles: Tensor, seeded: bool) -> dict[str, Tensor]:
         """Each loss, unweighted, of pairs (B, 3 or 6, H, W) uint8 painted in styles (B,)."""
-        first, second, same = self._pair(to_unit(pixels))
+        first, second, same = self._pair(to_unit(pixels, self.network.out.weight.dtype))
         height, width = first.shape[2:]
-        mixture = one_hot(styles, len(self.plan.styles)).to(first.device)
+        mixture = one_hot(styles, len(self.plan.styles)).to(first)
         if seeded:
-            canvas = fixed_grain(height, width).to(first.device)
+            canvas = fixed_grain(height, width).to(first)
         else:
-            canvas = grain(height, width, len(first), device=first.device)
+            canvas = grain(height, width, len(first), device=first.device).to(first)
         held = Held()
         painted = self.network(first, mixture, canvas, held)
         with torch.no_grad():
