@@ -361,10 +361,18 @@ class PainterTask(nn.Module):
 
     def state(self) -> dict[str, Any]:
         """All that is not a tensor of the module."""
-        return {"order": self.pairs.order, "figures": self.figures}
+        return {
+            "horizon": self.horizon, "updates": self.config.updates, "order": self.pairs.order,
+            "figures": self.figures,
+        }  # fmt: skip
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Restore `state()`."""
+        """Restore `state()`; another number of updates than it was saved with is a new horizon.
+
+        Older checkpoints have neither.
+        """
+        same = state.get("updates", self.config.updates) == self.config.updates
+        self.horizon = state.get("horizon", self.horizon) if same else self.config.updates
         self.figures = state["figures"]
         self.pairs.reorder(state["order"])
 

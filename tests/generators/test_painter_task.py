@@ -181,6 +181,19 @@ def test_stopped_and_gone_on_is_the_same_bit_for_bit(art, tmp_path):
     assert not any("_seen" in name or "backbone" in name for name in a["modules"])
 
 
+def test_the_schedules_end_stays_unless_updates_are_asked_for(art):
+    first = PainterTask(TINY, art, [clips()], [clips(2, 6)], steps=20)
+    state = first.state()
+    found = []
+    for updates, kept in ((TINY.updates, state), (30, state), (TINY.updates, {})):
+        other = PainterTask(replace(TINY, updates=updates), art, [clips()], [clips(2, 6)])
+        other.load_state({"order": 0, "figures": {}, **kept})
+        found.append(other.horizon)
+        other.close()
+    first.close()
+    assert found == [20, 30, TINY.updates]
+
+
 def test_styles_are_measured_with_all_digits_whatever_the_precision(art):
     """A run that goes on measures them within its first update, under autocast."""
     one, two = task(art), task(art)
