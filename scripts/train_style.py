@@ -128,7 +128,7 @@ def _label(config: PainterConfig) -> str:
 
 def _commands(run: Run) -> list[tuple[str, str]]:
     folder, steps = quoted(run.path), run.settings["trainer"]["steps"]
-    style = run.settings["styles"][-1]
+    style = quoted(run.settings["styles"][-1])
     done = max((line["step"] for line in run.metrics()), default=0)
     longer = 2 * max(done, 1)  # the schedule too
     more = "" if steps and done < steps else f" --updates {longer} --steps {longer}"

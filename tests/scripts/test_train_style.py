@@ -81,10 +81,11 @@ def test_photos_and_games_a_run_and_going_on(capsys, monkeypatch):
 def test_a_style_is_added_by_name(capsys):
     assert train("--styles", "art", "--data", "photos", "--steps", "1", "--name", "a") == 0
     folder(Path("new"), 1, 5)
-    words = ["--styles", "new/a5.png", "--data", "photos", "--add", "runs/style/a", "--steps", "2"]
+    Path("new/a5.png").rename("new/a 5.png")
+    words = ["--styles", "new/a 5.png", "--data", "photos", "--add", "runs/style/a", "--steps", "2"]
     assert train(*words, "--name", "b") == 0
-    assert load("runs/style/b").styles == ("a0", "b0", "a5")
-    assert "--style a5" in capsys.readouterr().out
+    assert load("runs/style/b").styles == ("a0", "b0", "a 5")
+    assert capsys.readouterr().out.count("--style 'a 5'") == 2
 
 
 def test_parts_of_the_data(capsys):
