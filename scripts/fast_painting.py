@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from generators.painter import LEAST_PX, Film, Painter
+from generators.painter import LEAST_PX, Film, Painter, composed
 from generators.style import load
 from generators.style_easel import fitting, resized
 from generators.style_painting import brightness, recolored
@@ -65,7 +65,7 @@ def blend_of(painter: Painter, texts: Sequence[str]) -> dict[str, float] | None:
     UserError for a style that the painter does not have, and for a picture's file.
     """
     found: dict[str, float] = {}
-    for text in texts:
+    for text in map(composed, texts):
         name, colon, number = text.rpartition(":")
         weight = 1.0
         if colon and text not in painter.styles:

@@ -2,6 +2,7 @@
 
 import argparse
 import subprocess
+import unicodedata
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -110,6 +111,15 @@ def test_a_folder_with_what_can_be_painted_in_it(capsys):
     assert sorted(path.name for path in Path("out").iterdir()) == ["a.png", "b.jpg", "c.png"]
     assert "notes.txt is not a picture" in capsys.readouterr().err
     assert read_image("out/c.png").shape == (24, 24, 3)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_style_is_named_however_its_accents_are_written(form):
+    painter = load()
+    painter.styles = ("étoile", "great_wave")
+    name = unicodedata.normalize(form, "étoile")
+    assert blend_of(painter, [name]) == {"étoile": 1.0}
+    assert blend_of(painter, [f"{name}:0.25", "great_wave"]) == {"étoile": 0.25, "great_wave": 1.0}
 
 
 def test_paintings_of_one_name_in_a_folder_are_all_kept(capsys):
