@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -67,6 +68,11 @@ class Credit:
         return f"{self.name:24} {self.told}".rstrip()
 
 
+def composed(name: str) -> str:
+    """A style's name with its accents composed (NFC): macOS may give a file's name without."""
+    return unicodedata.normalize("NFC", name)
+
+
 class Painter:
     """A network with the names of its styles. `card` is what its file says of its training."""
 
@@ -95,7 +101,7 @@ class Painter:
     @property
     def credits(self) -> list[Credit]:
         """Of each style."""
-        known = self.card.get("styles", {})
+        known = {composed(name): told for name, told in self.card.get("styles", {}).items()}
         return [replace(Credit(name), **known.get(name, {})) for name in self.styles]
 
     def __call__(self, images: Any, style: Style = None) -> Any:
@@ -144,7 +150,8 @@ class Painter:
             style = self.styles[:1]
         if isinstance(style, str):
             style = [style]
-        weights = dict(style) if isinstance(style, Mapping) else dict.fromkeys(style, 1.0)
+        given = style if isinstance(style, Mapping) else dict.fromkeys(style, 1.0)
+        weights = {composed(name): weight for name, weight in given.items()}
         if not weights:
             raise UserError(f"Name a style to paint in: {listed(self.styles)}.")
         for name, weight in weights.items():
@@ -298,4 +305,5 @@ def load(source: str | Path | None = None) -> Painter:
 
 
 def _plan(about: dict[str, Any]) -> Plan:
-    return Plan(**{**about["plan"], "styles": tuple(map(str, about["plan"]["styles"]))})
+    names = (composed(str(name)) for name in about["plan"]["styles"])
+    return Plan(**{**about["plan"], "styles": tuple(names)})

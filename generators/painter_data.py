@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from generators.painter import Credit
+from generators.painter import Credit, composed
 from generators.painter_losses import unchanged
 from generators.style_easel import LEAST_PX, fitting, resized
 from playground import ranks
@@ -54,11 +54,12 @@ def paintings(source: str | Path) -> list[tuple[Credit, Path]]:
         raise UserError(f"There are no paintings in {source}.")
     folder = source if source.is_dir() else source.parent
     known = _table(folder / CREDITS)
-    names = [path.stem for path in files]
+    names = [composed(path.stem) for path in files]
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"Two paintings in {source} have the name {name}: rename one.")
-    return [(Credit(path.stem, **known.get(path.name, {})), path) for path in files]
+    told = [known.get(composed(path.name), {}) for path in files]
+    return [(Credit(n, **c), path) for n, c, path in zip(names, told, files, strict=True)]
 
 
 def painting_of(path: Path, longer: int) -> Tensor:
@@ -82,7 +83,7 @@ def _is_picture(path: Path) -> bool:
 
 
 def _table(path: Path) -> dict[str, dict[str, str]]:
-    """File -> its columns."""
+    """File, its name composed -> its columns."""
     if not path.is_file():
         return {}
     wanted = [field.name for field in fields(Credit) if field.name != "name"]
@@ -95,7 +96,7 @@ def _table(path: Path) -> dict[str, dict[str, str]]:
         if not row.get("file") or None in row.values():
             columns = ", ".join(["file", *wanted])
             raise UserError(f"The table {path} needs the columns {columns} in each row.")
-    return {row["file"]: {name: row.get(name) or "" for name in wanted} for row in rows}
+    return {composed(row["file"]): {name: row.get(name) or "" for name in wanted} for row in rows}
 
 
 # ---------------------------------------------------------------- pairs

@@ -244,13 +244,13 @@ class PainterTask(nn.Module):
 
     def _losses(self, pixels: Tensor, styles: Tensor, seeded: bool) -> dict[str, Tensor]:
         """Each loss, unweighted, of pairs (B, 3 or 6, H, W) uint8 painted in styles (B,)."""
-        first, second, same = self._pair(to_unit(pixels))
+        first, second, same = self._pair(to_unit(pixels, self.network.out.weight.dtype))
         height, width = first.shape[2:]
-        mixture = one_hot(styles, len(self.plan.styles)).to(first.device)
+        mixture = one_hot(styles, len(self.plan.styles)).to(first)
         if seeded:
-            canvas = fixed_grain(height, width).to(first.device)
+            canvas = fixed_grain(height, width).to(first)
         else:
-            canvas = grain(height, width, len(first), device=first.device)
+            canvas = grain(height, width, len(first), device=first.device).to(first)
         held = Held()
         painted = self.network(first, mixture, canvas, held)
         with torch.no_grad():
@@ -361,10 +361,18 @@ class PainterTask(nn.Module):
 
     def state(self) -> dict[str, Any]:
         """All that is not a tensor of the module."""
-        return {"order": self.pairs.order, "figures": self.figures}
+        return {
+            "horizon": self.horizon, "updates": self.config.updates, "order": self.pairs.order,
+            "figures": self.figures,
+        }  # fmt: skip
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Restore `state()`."""
+        """Restore `state()`; another number of updates than it was saved with is a new horizon.
+
+        Older checkpoints have neither.
+        """
+        same = state.get("updates", self.config.updates) == self.config.updates
+        self.horizon = state.get("horizon", self.horizon) if same else self.config.updates
         self.figures = state["figures"]
         self.pairs.reorder(state["order"])
 

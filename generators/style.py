@@ -35,11 +35,9 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -205,15 +203,13 @@ def paint(
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
         stack.callback(set_rng_state, rng)
-        if run is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="painting-")))
-            run = Run.create(folder, "paint", "painting", to_json(config))
         seed_everything(config.seed)
         stack.enter_context(_memory_said(sizes[-1]))
         maps = [each.to(where) for each in maps]
         ready = Easel(network, photo, styles, weights, maps, config)
         _check_memory(ready, sizes[-1])
-        painting, reason = _paint(ready, sizes, began, trainer, run, watch, report)
+        kept = run or Run.unkept("paint")
+        painting, reason = _paint(ready, sizes, began, trainer, kept, watch, report)
         painting.optimizers.clear()  # moments, as large as the picture that is now made of it
         figures = {key: float(value) for key, value in painting.figures.items()}
         return Painted(painting.shown().cpu(), figures, painting.progress, reason, name)

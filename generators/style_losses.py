@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,11 @@ PIXELS = "pixels"  # a style layer beside the backbone's: patches of the picture
 LARGEST_PATCH_PX = 7
 COVARIANCE_FLOOR = 1e-4  # added to variances: square roots of zero have no slope. Maps' mean is 1
 UNSEEN = ("conv", "norm", "bn", "pool", "maxpool")  # names of layers that styles leave out
+
+
+def full_precision(x: Tensor) -> torch.autocast:
+    """A block without autocast on a tensor's device: sums of many numbers want all digits."""
+    return torch.autocast(x.device.type, enabled=False)
 
 
 # ---------------------------------------------------------------- statistics
@@ -77,7 +83,7 @@ def sums(maps: Tensor, mask: Tensor | None = None) -> Sums:
     if mask is not None:
         each = mask.flatten(2).float().expand(len(flat), -1, -1)  # (B, 1, n)
         weighted, weight = flat * each, each.sum((1, 2))
-    with torch.autocast(maps.device.type, enabled=False):  # sums of many numbers want all digits
+    with full_precision(maps):
         return Sums(weight, weighted.sum(2), weighted @ flat.transpose(1, 2))
 
 
@@ -112,28 +118,46 @@ class WassersteinLoss:
 
     |m - n|^2 + tr(A + B - 2 (A^1/2 B A^1/2)^1/2). The last trace is the sum of the square roots of
     eigenvalues, whose gradient needs no distances between eigenvalues and so is always finite.
+    Always in fp32: near the target it is a small difference of large numbers.
     """
 
     def __init__(self, target: Sums) -> None:
-        self.mean, self.covariance = target.mean, self._raised(target.covariance)
-        values, vectors = torch.linalg.eigh(self.covariance)
-        roots = values.clamp_min(0).sqrt()
-        self.root = vectors * roots[:, None, :] @ vectors.transpose(1, 2)
+        with full_precision(target.first):
+            self.mean, self.covariance = target.mean.float(), self._raised(target.covariance)
+            values, vectors = _solved(torch.linalg.eigh, self.covariance)
+            roots = values.clamp_min(0).sqrt()
+            root = vectors * roots[:, None, :] @ vectors.transpose(1, 2)
+            self.root = root.to(self.covariance.device)
 
     def __call__(self, found: Sums) -> Tensor:
-        """A scalar from 0, save for rounding."""
-        covariance = self._raised(found.covariance)
-        between = self.root @ covariance @ self.root
-        values = torch.linalg.eigvalsh((between + between.transpose(1, 2)) / 2)
-        shared = values.clamp_min(COVARIANCE_FLOOR**2).sqrt().sum(1)
-        own = (self.covariance + covariance).diagonal(dim1=1, dim2=2).sum(1)
-        apart = (found.mean - self.mean).square().sum(1)
-        return ((apart + own - 2 * shared) / found.first.shape[1]).mean()
+        """A scalar from 0, save for rounding; NaN where a covariance is not finite."""
+        with full_precision(found.first):
+            covariance = self._raised(found.covariance)
+            between = self.root @ covariance @ self.root
+            # A solver raises where the trainer's guard is to see the loss and skip the update.
+            finite = between.isfinite().flatten(1).all(1)
+            solvable = torch.where(finite[:, None, None], between, 0.0)
+            values = _solved(torch.linalg.eigvalsh, (solvable + solvable.transpose(1, 2)) / 2)
+            roots = values.to(between.device).clamp_min(COVARIANCE_FLOOR**2).sqrt()
+            shared = torch.where(finite, roots.sum(1), torch.nan)
+            own = (self.covariance + covariance).diagonal(dim1=1, dim2=2).sum(1)
+            apart = (found.mean - self.mean).square().sum(1)
+            return ((apart + own - 2 * shared) / found.first.shape[1]).mean()
 
     @staticmethod
     def _raised(covariance: Tensor) -> Tensor:
-        floor = torch.eye(covariance.shape[1], device=covariance.device) * COVARIANCE_FLOOR
-        return covariance + floor
+        """In fp32, with the floor added to the variances."""
+        full = covariance.float()
+        ones = torch.eye(full.shape[1], dtype=full.dtype, device=full.device)
+        return full + COVARIANCE_FLOOR * ones
+
+
+def _solved(solver: Callable[[Tensor], Any], matrices: Tensor) -> Any:
+    """What a solver of PyTorch's gives; by the CPU where the device has none, as on MPS."""
+    try:
+        return solver(matrices)
+    except NotImplementedError:
+        return solver(matrices.cpu())
 
 
 STATISTICS: dict[str, Callable[[Sums], Callable[[Sums], Tensor]]] = {
@@ -265,7 +289,9 @@ class StyleNetwork:
         self.scales = dict.fromkeys(self.strides, 1.0)
         means = dict.fromkeys(self.strides, 0.0)
         for picture in pictures:
-            for name, maps in self.features(picture).items():
+            with full_precision(picture):
+                found = self.features(picture)
+            for name, maps in found.items():
                 means[name] += float(maps.abs().pow(power).mean()) / len(pictures)
         self.scales = {n: mean ** (-1 / power) if mean else 1.0 for n, mean in means.items()}
 
@@ -300,6 +326,7 @@ class StyleNetwork:
         return (around - around.mean(2, keepdim=True)).flatten(1, 2).unflatten(2, (height, width))
 
     def style_sums(self, pictures: Tensor) -> dict[str, Sums]:
-        """The statistics of each style layer."""
-        maps = self.features(pictures)
+        """The statistics of each style layer, in fp32 also under autocast."""
+        with full_precision(pictures):
+            maps = self.features(pictures)
         return {name: sums(maps[name]) for name in self.style}

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from generators.style_losses import PIXELS, StyleNetwork, Sums, roughness, sums
+from generators.style_losses import PIXELS, StyleNetwork, Sums, full_precision, roughness, sums
 from playground.backbone import Backbone
 
 TILE_BYTES = 2**30  # that the maps of one tile may take, where memory allows
@@ -201,7 +201,8 @@ class Objective:
         # Whole maps are kept as they are; of tiles, halved: their size is 1, so that 16 bits do.
         dtype = torch.float32 if len(seen.tiles) == 1 else torch.float16
         for tile in seen.tiles:
-            maps = network.features(tile.read(seen.of(content)))
+            with full_precision(content):
+                maps = network.features(tile.read(seen.of(content)))
             kept = {n: tile.keep(maps[n], network.strides[n]).to(dtype) for n in network.content}
             seen.targets.append(kept)
             for name, found in kept.items():

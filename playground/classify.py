@@ -193,7 +193,7 @@ class Classify(nn.Module):
                 stratified(self.pictures.labels, config.labels, seed)
             )
         self.updates_per_epoch = max(1, len(self.pictures) // self.batch_size)
-        # The schedule's end stays where the training was begun for, even if it is prolonged.
+        # The schedule's end stays where the training was begun for, until epochs change.
         self.horizon = steps or math.ceil(config.epochs * self.updates_per_epoch)
         self.design = Design(
             config.backbone, backbone_options(config.options), self.pictures.classes,
@@ -350,13 +350,18 @@ class Classify(nn.Module):
     def state(self) -> dict[str, Any]:
         """All that is not a tensor of the module."""
         return {
-            "horizon": self.horizon, "order": self.order, "score": self.score,
-            "scored_at": self.scored_at,
+            "horizon": self.horizon, "epochs": self.config.epochs, "order": self.order,
+            "score": self.score, "scored_at": self.scored_at,
         }  # fmt: skip
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Restore `state()`."""
-        self.horizon, self.order = state["horizon"], state["order"]
+        """Restore `state()`; another number of epochs than it was saved with is a new horizon.
+
+        Older checkpoints have no epochs.
+        """
+        if state.get("epochs", self.config.epochs) == self.config.epochs:
+            self.horizon = state["horizon"]
+        self.order = state["order"]
         self._ahead.forget()
         self.score, self.scored_at = state["score"], state["scored_at"]
 

@@ -29,6 +29,8 @@ REHEARSAL_SECONDS = 0.4  # for each precision
 REHEARSAL_GAIN = 1.05  # below this the clock's noise decides, and fp32 is the safer one
 
 MEMINFO = Path("/proc/meminfo")  # Linux
+# What PyTorch's allocators of main memory and of Apple's GPUs say, in a plain RuntimeError.
+ALLOCATORS = ("DefaultCPUAllocator", "out of memory")
 
 
 def find(device: str) -> torch.device:
@@ -218,10 +220,9 @@ def out_of_memory_said() -> Iterator[None]:
     """Turn running out of memory into one sentence (UserError) that says what to lower."""
     try:
         yield
-    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-        # PyTorch's CPU allocator raises a plain RuntimeError.
-        plain = type(error) is RuntimeError
-        if plain and "DefaultCPUAllocator" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not known and not any(words in str(error) for words in ALLOCATORS):
             raise
         detail = f" ({str(error).splitlines()[0]})" if str(error) else ""
         raise UserError(

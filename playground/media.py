@@ -157,10 +157,20 @@ def recording(stem: str, suffix: str) -> Path:
     return next(p for p in (RECORDINGS / f"{name}{suffix}" for name in names) if not p.exists())
 
 
-def check_apart(out: Path, source: Path | str) -> None:
-    """UserError where what is made would take the place of what it is made from."""
-    if out.resolve() == Path(source).resolve():
-        raise UserError(f"{out} is what is read; name another with --out.")
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two paths are one file, by links and other letter cases too; it need not exist."""
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.resolve() == other.resolve()
+
+
+def check_apart(out: Path, *sources: Path | str, flag: str = "--out") -> None:
+    """UserError where what is made would take the place of something that it is made from.
+
+    `flag` is the one that names it on the command line.
+    """
+    if any(same_file(out, Path(source)) for source in sources):
+        raise UserError(f"{out} is what is read; name another with {flag}.")
 
 
 def check_suffix(path: Path, bits: int = 8) -> None:

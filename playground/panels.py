@@ -20,8 +20,11 @@ SMALLEST_PX = 96  # narrower pictures are enlarged, so that the words below them
 
 
 def keep(task: Any, run: Run, step: int) -> None:
-    """Draw the panel and keep it as the run's picture of `step`; nothing where nothing is shown."""
-    pixels = draw(task)
+    """Draw the panel and keep it as the run's picture of `step`.
+
+    Nothing where the task shows nothing, or the run keeps nothing.
+    """
+    pixels = draw(task) if run.writes else None
     if pixels is not None:
         write_image(run.panel(step), pixels)
         run.picture(step, "panel", pixels)

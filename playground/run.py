@@ -111,6 +111,8 @@ def device_name(kind: str = "cpu") -> str:
 class Run:
     """A run directory that stands. `Run.create` makes one, `Run.open` finds one again.
 
+    `Run.unkept` has no directory, for what is trained and thrown away: nothing of it is written.
+
     Where several processes train together (see `ranks`), only the first one writes: in the others
     `lock`, `update` and `log` do nothing.
     """
@@ -120,6 +122,7 @@ class Run:
         self.settings = settings
         self.task: str = settings["task"]
         self.name = path.name
+        self.kept = True
         self._lines: Any = None  # metrics.jsonl, opened at the first log
         self._board: Any = None  # TensorBoard's writer, False where it is not installed
         self._purge_step: int | None = None
@@ -194,6 +197,13 @@ class Run:
             raise UserError(f"{path / 'config.json'} is not a run's config.json.")
         return cls(path, settings)
 
+    @classmethod
+    def unkept(cls, task: str) -> "Run":
+        """A run that is nowhere: what is logged, drawn and saved for it is let go."""
+        run = cls(Path(os.devnull), {"task": task, "config": {}})
+        run.kept = False
+        return run
+
     def lock(self) -> None:
         """Claim the run for this process, until `unlock` or its end, however it ends.
 
@@ -244,7 +254,7 @@ class Run:
     @property
     def writes(self) -> bool:
         """Whether this process may write into it."""
-        return ranks.rank() == 0
+        return self.kept and ranks.rank() == 0
 
     @property
     def checkpoints(self) -> Path:
@@ -275,8 +285,9 @@ class Run:
         return {int(file.stem): file for file in found if file.stem.isdecimal()}
 
     def _folder(self, name: str) -> Path:
-        with writing(self.path / name):
-            (self.path / name).mkdir(exist_ok=True)
+        if self.kept:
+            with writing(self.path / name):
+                (self.path / name).mkdir(exist_ok=True)
         return self.path / name
 
     def log(self, step: int, **scalars: Any) -> None:

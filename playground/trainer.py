@@ -277,7 +277,12 @@ class Trainer:
         return self.updates.learn(loss_fn, optimizer, inputs, graph)
 
     def save(self) -> Path | None:
-        """Checkpoint now, with last.safetensors; None while updates or weights are non-finite."""
+        """Checkpoint now, with last.safetensors.
+
+        None while updates or weights are non-finite, and where the run keeps nothing.
+        """
+        if not self.run.kept:
+            return None
         if self.updates.bad_run or not self.updates.finite():
             self.say("Not saved: the last update was not finite. The checkpoint before stands.")
             self.agenda.saved(again_in=self.config.log_seconds)
@@ -391,7 +396,7 @@ class Trainer:
             best = math.isfinite(score) and (self.best is None or score > self.best)
             if best:
                 self.best = score
-            if best and self.rank == 0:
+            if best and self.run.writes:
                 with atomic_path(self.run.path / "best.safetensors") as aside:
                     self.task.export(aside)
             if self.rank == 0 and not self.stopping:

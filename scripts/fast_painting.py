@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from generators.painter import LEAST_PX, Film, Painter
+from generators.painter import LEAST_PX, Film, Painter, composed
 from generators.style import load
 from generators.style_easel import fitting, resized
 from generators.style_painting import brightness, recolored
@@ -24,7 +24,6 @@ from playground.media import (
     FILMS,
     PICTURES,
     VideoWriter,
-    check_apart,
     check_suffix,
     read_image,
     read_video,
@@ -32,6 +31,7 @@ from playground.media import (
     to_pixels,
     write_image,
 )
+from scripts.outputs import check_outputs, numbered
 from scripts.painted_sheets import CELL_PX, sheet, strip, write_sliders
 
 FILM_FORMATS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".gif")
@@ -65,7 +65,7 @@ def blend_of(painter: Painter, texts: Sequence[str]) -> dict[str, float] | None:
     UserError for a style that the painter does not have, and for a picture's file.
     """
     found: dict[str, float] = {}
-    for text in texts:
+    for text in map(composed, texts):
         name, colon, number = text.rpartition(":")
         weight = 1.0
         if colon and text not in painter.styles:
@@ -118,7 +118,7 @@ def _picture(
     painter: Painter, mixture: Tensor, content: Path, out: Path, args: argparse.Namespace
 ) -> None:
     check_suffix(out, args.bits)
-    check_apart(out, content)
+    check_outputs({"--out": out}, [content])
     picture = to_batch(_sized(read_image(content), args)).to(painter.device)
     painted = _colored(painter.painted(picture, mixture), picture, args)
     write_image(out, to_pixels(painted[0], args.bits))
@@ -141,8 +141,10 @@ def _sheets(painter: Painter, content: Path, args: argparse.Namespace) -> None:
     for out in (None if as_page else args.sheet, args.strip):
         if out:
             check_suffix(out)
+    files = sorted(content.iterdir()) if content.is_dir() else [content]
+    check_outputs({"--sheet": args.sheet, "--strip": args.strip}, files)
     contents = []
-    for path in sorted(content.iterdir()) if content.is_dir() else [content]:
+    for path in files:
         try:
             contents.append((path.stem, _sized(read_image(path), args, CELL_PX)))
         except UserError as error:
@@ -174,21 +176,23 @@ def _sized(pixels: np.ndarray, args: argparse.Namespace, usual: int | None = Non
 def _folder(painter: Painter, mixture: Tensor, folder: Path, args: argparse.Namespace) -> None:
     """Every picture in it, into a folder of its own; what cannot be painted is said, and left."""
     out = args.out or _named(folder.resolve(), args, "")
-    check_apart(out, folder)
+    check_outputs({"--out": out}, [folder])
     if out.suffix:
         raise UserError(f"The paintings of a folder go into a folder: --out {out.with_suffix('')}.")
     files = [path for path in sorted(folder.iterdir()) if path.is_file()]
-    painted = 0
+    made: set[str] = set()  # in one case of letters, as file systems may know no other
     for path in files:
         suffix = path.suffix if path.suffix.lower() in PICTURES else ".png"
+        names = numbered(out / f"{path.stem}{suffix}")
+        painting = next(name for name in names if name.name.casefold() not in made)
         try:
-            _picture(painter, mixture, path, out / f"{path.stem}{suffix}", args)
-            painted += 1
+            _picture(painter, mixture, path, painting, args)
+            made.add(painting.name.casefold())
         except UserError as error:
             if "Cannot write" in str(error) or "disk is full" in str(error):
                 raise
             print(f"Left out: {error}", file=sys.stderr)
-    if not painted:
+    if not made:
         raise UserError(f"There is no picture in {folder} that can be painted.")
 
 
@@ -197,7 +201,7 @@ def _film(painter: Painter, mixture: Tensor, content: Path, args: argparse.Names
     if args.bits != 8:
         raise UserError("Films have 8 bits: leave out --bits.")
     out = args.out or _named(content, args, content.suffix if content.suffix in FILMS else ".mp4")
-    check_apart(out, content)
+    check_outputs({"--out": out}, [content])
     frames, fps = read_video(content)
     stage = Film(painter, mixture)
     sound = content if out.suffix.lower() == ".mp4" else None

@@ -24,7 +24,6 @@ from playground.errors import UserError
 from playground.frames import Frame
 from playground.media import (
     VideoWriter,
-    check_apart,
     check_suffix,
     read_image,
     recording,
@@ -34,6 +33,7 @@ from playground.media import (
 from playground.run import Run
 from playground.window import Window
 from scripts.fast_painting import run_fast
+from scripts.outputs import check_outputs, claimed
 
 FILM_FPS, FILM_SECONDS, FILM_STILL_SECONDS = 30, 10, 1.5
 FILM_PX = 1080  # longer side of a film, at most
@@ -64,7 +64,8 @@ def run_paint(args: argparse.Namespace) -> None:
     stem = f"{Path(args.content).stem}-{'-'.join(f.stem for f in files)}"
     out = args.out or recording(stem, ".png")
     check_suffix(out, args.bits)
-    check_apart(out, args.content)
+    outs = {"--out": out, "--film": args.film, "--preview": args.preview}
+    check_outputs(outs, [args.content, *files, *(args.mask or ())])
     content = read_image(args.content)  # before the weights, which may have to be fetched
     height, width = content.shape[:2]
     size = fitting(height, width, config.size or max(height, width))
@@ -114,24 +115,30 @@ def weighted(text: str) -> tuple[Path, float]:
 
 
 class _Preview:
-    """A picture file that is renewed while the painting becomes."""
+    """A picture file that is renewed while the painting becomes.
 
-    def __init__(self, path: Path, keep: bool) -> None:
+    One that the user did not name takes a name that is free, and is deleted in the end.
+    """
+
+    def __init__(self, path: Path, named: bool) -> None:
         check_suffix(path)
-        self.path, self.keep, self._due = path, keep, 0.0
+        self.path, self.named = path, named
+        self._due: float | None = None  # before the first picture
 
     def __call__(self, painting: Painting) -> None:
-        if time.monotonic() >= self._due:
-            write_image(self.path, painting.frame(PREVIEW_PX).pixels)
-            if not self._due:
-                print(f"Preview  {self.path}", flush=True)
-            self._due = time.monotonic() + PREVIEW_SECONDS
+        if self._due is None:
+            self.path = self.path if self.named else claimed(self.path)
+            print(f"Preview  {self.path}", flush=True)
+        elif time.monotonic() < self._due:
+            return
+        write_image(self.path, painting.frame(PREVIEW_PX).pixels)
+        self._due = time.monotonic() + PREVIEW_SECONDS
 
     def finish(self, painted: style.Painted) -> None:
         """It has served, unless it was asked for by name."""
-        if self.keep:
+        if self.named:
             write_image(self.path, to_pixels(painted.picture))
-        else:
+        elif self._due is not None:
             self.path.unlink(missing_ok=True)
 
 
@@ -203,7 +210,7 @@ def _views(
         views.append(_Live(stack.enter_context(screen)))
     if args.preview is not None or not live:
         preview = args.preview or out.with_name(f"{out.stem}-preview.jpg")
-        views.append(_Preview(preview, keep=args.preview is not None))
+        views.append(_Preview(preview, named=args.preview is not None))
     return views
 
 

@@ -116,7 +116,8 @@ def _label(config: CaptionConfig) -> str:
 def _commands(run: Run) -> list[tuple[str, str]]:
     folder, steps = quoted(run.path), run.settings["trainer"]["steps"]
     done = max((line["step"] for line in run.metrics()), default=0)
-    more = "" if steps and done < steps else f" --steps {2 * max(done, 1)}"
+    longer = 2 * max(done, 1)  # the schedule too
+    more = "" if steps and done < steps else f" --updates {longer} --steps {longer}"
     return [
         ("Caption", f"{PLAY} caption PICTURE --captioner {folder}"),
         ("Go on", f"{PLAY} train caption --resume {folder}{more}"),

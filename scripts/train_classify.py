@@ -48,8 +48,11 @@ def _label(config: ClassifyConfig) -> str:
 
 def _commands(run: Run) -> list[tuple[str, str]]:
     folder, steps = quoted(run.path), run.settings["trainer"]["steps"]
+    config = run.settings["config"]
     done = max((line["step"] for line in run.metrics()), default=0)
     more = "" if steps and done < steps else f" --steps {2 * max(done, 1)}"
+    if more and config["schedule"] != "constant":  # it ends, until the epochs are others
+        more = f" --epochs {2 * config['epochs']:g}{more}"
     return [
         ("Score", f"{PLAY} evaluate {folder}"),
         ("Go on", f"{PLAY} train classify --resume {folder}{more}"),
@@ -85,7 +88,7 @@ CLASSIFY = Door(
     figures=("loss", "accuracy", "rate"),
     commands=_commands,
     limits=_limits,
-    movable=("data",),
+    movable=("data", "epochs"),
     about={"score": "accuracy"},
     finish=_finish,
 )

@@ -128,9 +128,10 @@ def _label(config: PainterConfig) -> str:
 
 def _commands(run: Run) -> list[tuple[str, str]]:
     folder, steps = quoted(run.path), run.settings["trainer"]["steps"]
-    style = run.settings["styles"][-1]
+    style = quoted(run.settings["styles"][-1])
     done = max((line["step"] for line in run.metrics()), default=0)
-    more = "" if steps and done < steps else f" --steps {2 * max(done, 1)}"
+    longer = 2 * max(done, 1)  # the schedule too
+    more = "" if steps and done < steps else f" --updates {longer} --steps {longer}"
     return [
         ("Paint", f"{PLAY} paint --fast --painter {folder} --style {style} --content PHOTO"),
         ("Watch", f"{PLAY} watch --painter {folder} --style {style}"),
@@ -185,7 +186,7 @@ STYLE = Door(
     commands=_commands,
     limits=_limits,
     arguments=_arguments,
-    movable=("data", "styles", "add", "weights"),
+    movable=("data", "styles", "add", "weights", "updates"),
     about={"score": "-loss"},
     finish=_finish,
 )

@@ -7,8 +7,10 @@ say and to draw when it ends. Nothing here knows one task from another.
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -216,6 +218,6 @@ def summary(run: Run, commands: list[tuple[str, str]]) -> None:
         print(f"{does:8} {command}")
 
 
-def quoted(path: Path) -> str:
-    """A path as a shell takes it."""
-    return shlex.quote(str(path))
+def quoted(word: Path | str) -> str:
+    """A path or a name as the system's shell takes it; cmd.exe knows no single quotes."""
+    return subprocess.list2cmdline([str(word)]) if os.name == "nt" else shlex.quote(str(word))

@@ -2,7 +2,8 @@
 
 import json
 import math
-from dataclasses import asdict
+import unicodedata
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -254,6 +255,18 @@ def test_a_file_paints_the_same(painter, tmp_path):
     assert 0 < difference < 0.02  # half precision
     assert found.credits[1] == Credit("great_wave", "The Great Wave", "", "1831")
     assert str(found.credits[1]).split() == ["great_wave", *["The", "Great", "Wave,", "1831"]]
+
+
+@pytest.mark.parametrize(("kept", "asked"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_a_style_is_known_however_its_accents_are_written(tmp_path, kept, asked):
+    name = unicodedata.normalize(kept, "étoile")
+    painter = made(replace(PLAN, styles=("great_wave", name, "the_scream")))
+    painter.card["styles"] = {name: {"title": "Nuit"}}
+    painter.save(tmp_path / "a.safetensors")
+    found = load(tmp_path / "a.safetensors")
+    for style_ in ("étoile", unicodedata.normalize(asked, "étoile")):
+        assert found.mixture(style_).tolist() == [[0, 1, 0]]
+    assert found.credits[1].title == "Nuit"
 
 
 def test_of_a_run_and_of_the_zoo(painter, tmp_path, monkeypatch):

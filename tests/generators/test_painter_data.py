@@ -1,5 +1,6 @@
 """Paintings with their credits, pairs of pictures, and what counts as flicker."""
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,24 @@ def test_a_folders_paintings_with_their_credits(tmp_path):
     assert [path.name for _, path in found] == ["night.jpg", "wave.png"]
     ((credit, path),) = paintings(tmp_path / "wave.png")
     assert credit.painter == "Hokusai" and path == tmp_path / "wave.png"
+
+
+@pytest.mark.parametrize(("files", "table"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_credits_are_found_however_accents_are_written(tmp_path, files, table):
+    """macOS may give the names of files with accents apart, and editors write them composed."""
+    art(tmp_path, unicodedata.normalize(files, "étoile.png"))
+    row = unicodedata.normalize(table, "étoile.png,Nuit étoilée,Vincent,1889,public domain")
+    (tmp_path / "styles.csv").write_text(f"file,title,painter,year,terms\n{row}\n", "utf-8")
+    ((credit, _),) = paintings(tmp_path)
+    assert credit.name == unicodedata.normalize("NFC", "étoile") and credit.year == "1889"
+
+
+def test_one_name_in_two_writings_is_one(tmp_path):
+    art(tmp_path, *(unicodedata.normalize(form, "é.png") for form in ("NFC", "NFD")))
+    if len(list(tmp_path.iterdir())) == 1:
+        pytest.skip("this file system knows it")
+    with pytest.raises(UserError, match="Two paintings in"):
+        paintings(tmp_path)
 
 
 def test_folders_that_hold_no_paintings(tmp_path):

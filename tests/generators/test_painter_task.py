@@ -76,9 +76,8 @@ def task(art, seed=0, **settings):
 
 def train(task, tmp_path, steps, name="a", **settings):
     run = Run.create(tmp_path / "runs", "style", name, {})
-    config = TrainerConfig(
-        steps=steps, precision="fp32", threads=1, checkpoint_minutes=None, device="cpu", **settings
-    )
+    usual = {"precision": "fp32", "threads": 1, "checkpoint_minutes": None, "device": "cpu"}
+    config = TrainerConfig(steps=steps, **{**usual, **settings})
     trainer = Trainer(config, task, run)
     trainer.fit()
     task.close()
@@ -180,6 +179,53 @@ def test_stopped_and_gone_on_is_the_same_bit_for_bit(art, tmp_path):
     assert a["modules"].keys() == b["modules"].keys()
     assert all(torch.equal(a["modules"][name], b["modules"][name]) for name in a["modules"])
     assert not any("_seen" in name or "backbone" in name for name in a["modules"])
+
+
+def test_the_schedules_end_stays_unless_updates_are_asked_for(art):
+    first = PainterTask(TINY, art, [clips()], [clips(2, 6)], steps=20)
+    state = first.state()
+    found = []
+    for updates, kept in ((TINY.updates, state), (30, state), (TINY.updates, {})):
+        other = PainterTask(replace(TINY, updates=updates), art, [clips()], [clips(2, 6)])
+        other.load_state({"order": 0, "figures": {}, **kept})
+        found.append(other.horizon)
+        other.close()
+    first.close()
+    assert found == [20, 30, TINY.updates]
+
+
+def test_styles_are_measured_with_all_digits_whatever_the_precision(art):
+    """A run that goes on measures them within its first update, under autocast."""
+    one, two = task(art), task(art)
+    expected = one.targets(torch.device("cpu"))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = two.targets(torch.device("cpu"))
+    for losses, others in zip(expected.losses, found.losses, strict=True):
+        for name, loss in losses.items():
+            assert torch.equal(loss.root, others[name].root), name
+    one.close()
+    two.close()
+
+
+def test_an_update_that_is_not_finite_is_skipped(art, tmp_path):
+    made = task(art)
+    pair = made._pair
+
+    def spoilt(unit):
+        return pair(unit * math.nan if made.progress == 1 else unit)
+
+    made._pair = spoilt
+    run = train(made, tmp_path, 3, log_every=1)
+    skipped = [line.get("skipped_updates", 0) for line in run.metrics() if "per_second" in line]
+    assert skipped == [0, 1, 1]
+
+
+def test_fp64_trains_and_paints(art, tmp_path):
+    made = task(art)
+    run = train(made, tmp_path, 2, precision="fp64", ema=0.9)
+    assert made.network.out.weight.dtype == torch.float64
+    assert math.isfinite([line for line in run.metrics() if "loss" in line][-1]["loss"])
+    assert load(run.path).card["updates"] == 2
 
 
 def test_panels_show_held_out_pictures_in_every_style(art):

@@ -1,6 +1,7 @@
 """Style and content losses against loops by hand, and the network that they are measured in."""
 
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -108,6 +109,50 @@ def test_a_style_is_at_no_distance_from_itself_and_slopes_are_finite(loss):
         )
 
 
+def half():
+    """What a training with --precision bf16 computes in."""
+    return torch.autocast("cpu", torch.bfloat16)
+
+
+@pytest.mark.parametrize("loss", [GramLoss, WassersteinLoss])
+def test_losses_have_all_digits_under_autocast(loss):
+    some = maps(1, 16, 20, 20)
+    near = some + 0.02 * maps(1, 16, 20, 20, seed=1)
+    expected = loss(sums(near))(sums(some))
+    with half():
+        assert torch.equal(loss(sums(near))(sums(some)), expected)
+
+
+def test_what_is_not_finite_is_a_loss_of_nan_and_no_error():
+    """The solver of eigenvalues raises, and the trainer could not skip the update."""
+    target = WassersteinLoss(sums(maps(1, 4, 5, 5)))
+    some = maps(2, 4, 5, 5)
+    expected = target(sums(some[:1]))
+    for wrong in (math.nan, math.inf):
+        spoilt = some.clone()
+        spoilt[1, 2, 3, 3] = wrong
+        spoilt.requires_grad_()
+        loss = target(sums(spoilt))
+        loss.backward()
+        assert loss.isnan() and torch.equal(target(sums(spoilt[:1])), expected)
+
+
+def test_a_device_without_solvers_has_them_solved_on_the_cpu(monkeypatch):
+    """As MPS does; here the first call of each fails."""
+    some, style = maps(1, 3, 9, 9), maps(1, 3, 8, 7, seed=1)
+    expected = WassersteinLoss(sums(style))(sums(some))
+    for name in ("eigh", "eigvalsh"):
+        solver, answers = getattr(torch.linalg, name), [NotImplementedError("not on MPS"), None]
+
+        def lacking(matrices, solver=solver, answers=answers):
+            if answer := answers.pop(0):
+                raise answer
+            return solver(matrices)
+
+        monkeypatch.setattr(torch.linalg, name, lacking)
+    assert torch.equal(WassersteinLoss(sums(style))(sums(some)), expected)
+
+
 @pytest.mark.parametrize("loss", [GramLoss, WassersteinLoss])
 def test_losses_slopes_are_right(loss):
     target = loss(sums(maps(1, 3, 5, 5, seed=3)))
@@ -198,6 +243,21 @@ def test_calibrated_layers_have_one_size(name, power):
     for name, found in network.features(picture).items():
         assert float(found.abs().pow(power).mean()) == pytest.approx(1, rel=1e-3), name
     assert not any(parameter.requires_grad for parameter in network.backbone.parameters())
+
+
+def test_targets_have_all_digits_under_autocast():
+    picture, painting = maps(1, 3, 40, 48), maps(1, 3, 32, 40, seed=1)
+    found = []
+    for autocast in (nullcontext(), half()):
+        torch.manual_seed(0)
+        network = StyleNetwork(create("vgg19_slim16"), pixels=True)
+        with autocast:
+            network.calibrate(picture)
+            found.append((network.scales, network.style_sums(painting)))
+    (scales, targets), (half_scales, half_targets) = found
+    assert scales == half_scales
+    for name, target in targets.items():
+        assert torch.equal(target.second, half_targets[name].second), name
 
 
 def test_pixels_are_what_lies_around_each():

@@ -48,6 +48,16 @@ def test_cores_cover_the_length_once_and_halos_stay_inside():
             assert span.begin % 16 == 0 or around % 16
 
 
+@pytest.mark.parametrize("core", [None, 32])
+def test_the_contents_maps_have_all_digits_under_autocast(core):
+    seen, content, style = network(), pictures(1, 3, 64, 80), pictures(1, 3, 64, 64, seed=1)
+    expected = objective(seen, content, style, core)(content)
+    with torch.autocast("cpu", torch.bfloat16):
+        made = objective(seen, content, style, core)
+    found = made(content)
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
 @pytest.mark.parametrize("name", [*FAMILIES, "resnet18", "alexnet", "googlenet"])
 def test_no_feature_sees_beyond_the_halo(name):
     """Changing pixels farther away than that changes nothing."""

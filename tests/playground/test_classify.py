@@ -233,12 +233,16 @@ def test_goes_on_only_with_its_own_pictures_and_task(tmp_path, bars_idx, bars_fo
         train(tmp_path, config, resume=True)
 
 
-def test_a_prolonged_training_keeps_its_schedule(tmp_path, bars_idx):
+def test_a_prolonged_training_keeps_its_schedule_until_epochs_change(tmp_path, bars_idx):
     config = ClassifyConfig(data=f"mnist:{bars_idx}", **FULL)
     train(tmp_path, config)
     run, task, _ = train(tmp_path, config, resume=True, steps=30)
     assert task.progress == 30 and task.horizon == 24
     assert run.metrics()[-2]["rate"] == pytest.approx(1e-3 * classify.END_RATE)
+    run, task, _ = train(tmp_path, replace(config, epochs=4.0), resume=True, steps=36)
+    assert task.progress == 36 and task.horizon == 48  # it asks for more of them
+    rates = [line["rate"] for line in run.metrics() if "rate" in line]
+    assert rates[-1] > 10 * 1e-3 * classify.END_RATE
 
 
 def test_another_order_after_a_divergence(bars_idx):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from playground import device
+from playground.errors import UserError
 
 CPU = torch.device("cpu")
 
@@ -79,3 +80,37 @@ def test_available_memory_is_read_in_bytes(
     if text is not None:
         (tmp_path / "meminfo").write_text(text)
     assert device.available_memory() == expected
+
+
+class Asserted(RuntimeError):
+    """As PyTorch's error of an assertion on a GPU."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 8 EB"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 18.00 GB)"),
+    ],
+)
+def test_running_out_of_memory_is_said(error: Exception) -> None:
+    with pytest.raises(UserError, match="Out of memory: lower"), device.out_of_memory_said():
+        raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
+        torch.linalg.LinAlgError("linalg.eigh: the algorithm failed to converge"),
+        NotImplementedError("not implemented for the MPS device"),
+        RecursionError("maximum recursion depth exceeded"),
+        Asserted("CUDA error: device-side assert triggered"),
+    ],
+)
+def test_other_errors_are_not_taken_for_it(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, device.out_of_memory_said():
+        raise error
+    assert caught.value is error

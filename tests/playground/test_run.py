@@ -129,6 +129,21 @@ def test_only_one_process_trains_a_run(tmp_path: Path) -> None:
     other.unlock()
 
 
+def test_an_unkept_run_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = Run.unkept("toy")
+    run.lock()
+    run.update(precision="fp32")
+    run.log(1, loss=2.0)
+    run.picture(1, "panel", np.zeros((2, 2, 3), np.uint8))
+    run.rewind(0)
+    run.close()
+    run.unlock()
+    assert run.settings["precision"] == "fp32" and not run.writes
+    assert not any(folder.exists() for folder in (run.checkpoints, run.videos, run.gallery))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_belongs_to_its_data(tmp_path: Path) -> None:
     run = Run.create(tmp_path, "toy", "run", {})
     kept: list[Path] = []

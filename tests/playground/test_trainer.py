@@ -813,6 +813,17 @@ def test_disk_full_stops_with_a_sentence(tmp_path: Path, monkeypatch: pytest.Mon
     assert again.resume() == 7 and again.fit().reason == "steps"
 
 
+def test_a_training_that_nobody_keeps_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*some: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("playground.run.sync", refused)
+    monkeypatch.setattr(checkpoint, "_write", refused)
+    trainer = gan(Run.unkept("toy"), steps=4, evaluate_every=2, checkpoint_every=1)
+    outcome = trainer.fit()
+    assert outcome.progress == 4 and outcome.best is not None and trainer.save() is None
+
+
 def test_out_of_memory_is_one_sentence(tmp_path: Path) -> None:
     trainer = gan(tmp_path, steps=3)
 

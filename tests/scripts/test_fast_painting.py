@@ -2,6 +2,7 @@
 
 import argparse
 import subprocess
+import unicodedata
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -110,6 +111,28 @@ def test_a_folder_with_what_can_be_painted_in_it(capsys):
     assert sorted(path.name for path in Path("out").iterdir()) == ["a.png", "b.jpg", "c.png"]
     assert "notes.txt is not a picture" in capsys.readouterr().err
     assert read_image("out/c.png").shape == (24, 24, 3)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_style_is_named_however_its_accents_are_written(form):
+    painter = load()
+    painter.styles = ("étoile", "great_wave")
+    name = unicodedata.normalize(form, "étoile")
+    assert blend_of(painter, [name]) == {"étoile": 1.0}
+    assert blend_of(painter, [f"{name}:0.25", "great_wave"]) == {"étoile": 0.25, "great_wave": 1.0}
+
+
+def test_paintings_of_one_name_in_a_folder_are_all_kept(capsys):
+    """And the same command paints into the same files again."""
+    sizes = {"a.png": (20, 24), "a.webp": (24, 32), "A.tiff": (32, 40)}
+    Path("in").mkdir()
+    for name, size in sizes.items():
+        Image.fromarray(picture(*size)).save(f"in/{name}")
+    for _ in range(2):
+        assert paint("--content", "in", "--style", "great_wave", "--out", "out") == 0
+        assert capsys.readouterr().out.split() == ["out/A.png", "out/a-2.png", "out/a-3.png"]
+    shapes = [read_image(Path("out", name)).shape[:2] for name in ("A.png", "a-2.png", "a-3.png")]
+    assert shapes == [sizes["A.tiff"], sizes["a.png"], sizes["a.webp"]]
 
 
 # films
@@ -284,6 +307,9 @@ def test_a_film_beside_its_original(capsys):
     [
         ("--content photo.png --strip a.png --style great_wave", "name two or more"),
         ("--content photo.png --sheet a.gif", "Pictures are written as .png or .jpg"),
+        ("--content photo.png --sheet photo.png", "name another with --sheet"),
+        ("--content in --strip in/a.png", "in/a.png is what is read; name another with --strip"),
+        ("--content photo.png --sheet a.png --strip a.png", "--sheet and --strip are both a.png"),
         ("--content photo.png --strip a.html", "Pictures are written as .png or .jpg"),
         ("--content zoo --sheet a.png", "no picture in zoo"),
         ("--content photo.png --beside", "name a film"),
@@ -291,8 +317,11 @@ def test_a_film_beside_its_original(capsys):
     ],
 )
 def test_sheets_that_cannot_be_made(words, sentence, capsys):
+    write_image(Path("in/a.png"), picture())
+    before = Path("in/a.png").read_bytes(), Path("photo.png").read_bytes()
     assert paint(*words.split()) == 2
     assert sentence in capsys.readouterr().err
+    assert (Path("in/a.png").read_bytes(), Path("photo.png").read_bytes()) == before
 
 
 def test_sheets_belong_to_a_painter(capsys):

@@ -61,6 +61,15 @@ def test_a_painting_is_written_and_its_losses_are_told(network, capsys):
     assert os.listdir("recordings") == [path.name]  # the preview has gone
 
 
+def test_a_preview_that_nobody_named_spares_the_users_pictures(network, capsys):
+    write_image("b-preview.jpg", read_image("photo.png"))
+    before = Path("b-preview.jpg").read_bytes()
+    words = "--content b-preview.jpg --style art.png --out b.png"
+    assert paint(*words.split(), network=network) == 0
+    assert "Preview  b-preview-2.jpg" in capsys.readouterr().out
+    assert Path("b-preview.jpg").read_bytes() == before and left() == ["b-preview.jpg", "b.png"]
+
+
 def test_several_styles_masks_film_preview_and_a_run(network):
     mask = np.zeros((40, 60, 3), np.uint8)
     mask[:, :30] = 255
@@ -152,6 +161,11 @@ def test_bad_input_is_one_sentence_and_leaves_no_file(network, capsys):
         ([*good, "--mask", "art.png", "--mask", "art.png"], "1 styles, but 2 masks"),
         (["--content", "photo.png", "--style", "starry_night"], "a painter's style needs --fast"),
         ([*good, "--out", "photo.png"], "photo.png is what is read; name another with --out"),
+        ([*good, "--out", "art.png"], "art.png is what is read; name another with --out"),
+        ([*good, "--preview", "./photo.png"], "photo.png is what is read; name another with --pre"),
+        ([*good, "--mask", "other.jpg", "--out", "other.jpg"], "other.jpg is what is read"),
+        (["--content", "a.gif", *good[2:], "--film", "a.gif"], "name another with --film"),
+        ([*good, "--out", "a.jpg", "--preview", "a.jpg"], "--out and --preview are both a.jpg"),
         ([*good, "--out", "a.bmp"], "written as .png or .jpg"),
         ([*good, "--out", "a.jpg", "--bits", "16"], "16 bits are written as .png"),
         ([*good, "--film", "a.avi"], "written as .mp4 or .gif"),

@@ -79,6 +79,8 @@ def test_a_run_of_photos_has_scores_examples_and_a_page(trained):
     ]  # fmt: skip
     names = {file.name for file in run.gallery.iterdir()}
     assert {"best-1.png", "worst-1.png", "captions.json", "index.html"} <= names
+    page = (run.gallery / "index.html").read_text()
+    assert f"--resume {trained} --updates 10 --steps 10" in page
     texts = json.loads((run.gallery / "captions.json").read_text())
     assert "mark" in texts["best-1.png"]
     assert load(trained).plan.published == "arcade"  # it never changed

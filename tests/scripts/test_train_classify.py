@@ -127,8 +127,19 @@ def test_resume_takes_moved_pictures_and_asks_for_more_steps(trained, tmp_path, 
     assert "60 updates already" in capsys.readouterr().err
     assert main([*again, "--data", f"mnist:{moved}", "--steps", "64"]) == 0
     assert Run.open(run).settings["config"]["data"] == f"mnist:{moved}"
-    assert main([*again, "--epochs", "9"]) == 2
-    assert "leave out --epochs" in capsys.readouterr().err
+    assert main([*again, "--labels", "0.5"]) == 2
+    assert "leave out --labels" in capsys.readouterr().err
+
+
+def test_going_on_as_it_says_lengthens_a_cosine(bars_idx, capsys):
+    line = ["train", "classify", "--data", f"mnist:{bars_idx}", *SMALL, "--schedule", "cosine"]
+    assert main([*line, "--epochs", "0.5", "--name", "a"]) == 0
+    run, more = Path("runs/classify/a"), ["--epochs", "1", "--steps", "10"]
+    assert f"--resume {run} {' '.join(more)}\n" in capsys.readouterr().out
+    assert main(["train", "classify", "--resume", str(run), *more]) == 0
+    step, saved = checkpoint.load(run / "checkpoints")
+    assert step == saved["state"]["horizon"] == 10
+    assert Run.open(run).settings["config"]["epochs"] == 1
 
 
 def test_fine_tuning_in_one_command(trained, bars_idx):

@@ -10,6 +10,7 @@ import torch
 from agents import frame_pairs
 from generators import painter_task
 from generators.painter import load
+from playground import checkpoint
 from playground.backbone import create
 from playground.media import write_image
 from playground.run import Run
@@ -66,9 +67,13 @@ def test_photos_and_games_a_run_and_going_on(capsys, monkeypatch):
     page = (run / "gallery" / "index.html").read_text()
     assert page.count('class="slider"') == 2 and "held-out pictures in every style" in page
     monkeypatch.setattr(frame_pairs, "pairs", None)  # must not be played again
-    assert main(["train", "style", "--resume", str(run), "--steps", "3"]) == 0
+    more = ["--updates", "4", "--steps", "4"]
+    assert f"--resume {run} {' '.join(more)}\n" in out.out
+    assert main(["train", "style", "--resume", str(run), *more]) == 0
     assert "from 2 updates" in capsys.readouterr().out
-    assert load(run / "last.safetensors").card["updates"] == 3
+    assert load(run / "last.safetensors").card["updates"] == 4
+    _, saved = checkpoint.load(run / "checkpoints")
+    assert saved["state"]["horizon"] == Run.open(run).settings["config"]["updates"] == 4
     assert main(["train", "style", "--resume", str(run), "--width", "4"]) == 2
     assert "leave out --width" in capsys.readouterr().err
 
@@ -76,10 +81,11 @@ def test_photos_and_games_a_run_and_going_on(capsys, monkeypatch):
 def test_a_style_is_added_by_name(capsys):
     assert train("--styles", "art", "--data", "photos", "--steps", "1", "--name", "a") == 0
     folder(Path("new"), 1, 5)
-    words = ["--styles", "new/a5.png", "--data", "photos", "--add", "runs/style/a", "--steps", "2"]
+    Path("new/a5.png").rename("new/a 5.png")
+    words = ["--styles", "new/a 5.png", "--data", "photos", "--add", "runs/style/a", "--steps", "2"]
     assert train(*words, "--name", "b") == 0
-    assert load("runs/style/b").styles == ("a0", "b0", "a5")
-    assert "--style a5" in capsys.readouterr().out
+    assert load("runs/style/b").styles == ("a0", "b0", "a 5")
+    assert capsys.readouterr().out.count("--style 'a 5'") == 2
 
 
 def test_parts_of_the_data(capsys):
