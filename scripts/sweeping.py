@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import copy
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,7 +77,7 @@ def run_sweep(args: argparse.Namespace, door: Door, words: Sequence[str]) -> Non
         hours = [] if job.hours is None else ["--hours", f"{job.hours:.6f}"]
         return [sys.executable, str(SCRIPT), "train", door.name, *given, *threads, *hours]
 
-    again = shlex.join([*PLAY.split(), "train", door.name, *words])
+    again = " ".join(map(quoted, [*PLAY.split(), "train", door.name, *words]))
     folder = args.runs / "sweeps" / (args.name or door.name)
     logs = folder / "logs"
     sweep = Sweep(jobs, command, _jobs(args), getattr(args, "hours", None), limit, logs)
