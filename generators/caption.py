@@ -48,6 +48,7 @@ from playground.errors import UserError
 from playground.frames import Frame
 from playground.run import Run
 from playground.trainer import Trainer
+from playground.weights import is_name
 
 __all__ = ["PRESETS", "TRAINER", "CaptionConfig", "Captioning", "for_clips", "load"]
 
@@ -88,8 +89,11 @@ class Captioning(nn.Module):
             config.backbone, config.layer, grid, (config.size[0], config.size[1]), config.frames,
             config.decoder, config.hidden, config.dropout, tuple(pairs.registers), published=None,
         )  # fmt: skip
-        encoder = self.plan.encoder(config.weights).requires_grad_(config.encoder_rate > 0)
+        encoder = self.plan.encoder(None if first else config.weights)
+        encoder.requires_grad_(config.encoder_rate > 0)
         self.parts = Parts(self.plan, encoder, len(self.vocabulary))
+        # The published weights, by name, that the encoder has until it learns; None: others.
+        self.published = first.plan.published if first else _named(config)
         if first is not None:
             self._learn_on(first)
         groups = [{"params": list(self.parts.decoder.parameters()), "lr": config.learning_rate}]
@@ -299,11 +303,10 @@ class Captioning(nn.Module):
             "updates": self.progress, "data": c.data, "figures": dict(self.figures),
             "scored_at": self.scored_at,
         }  # fmt: skip
-        named = c.weights is not None and not Path(c.weights).suffix
         tuned = c.encoder_rate > 0 and self.progress > c.frozen
-        if tuned or not named or c.frames > 1:
+        if tuned or self.published is None:
             return Captioner(self.parts, self.vocabulary, self.plan, card)
-        plan = replace(self.plan, published=c.weights)
+        plan = replace(self.plan, published=self.published)
         with torch.random.fork_rng(devices=[]):
             parts = Parts(plan, self.parts.encoder, len(self.vocabulary))
         parts.decoder = self.parts.decoder
@@ -412,3 +415,9 @@ class Captioning(nn.Module):
     def close(self) -> None:
         """End the reading thread."""
         self._ahead.close()
+
+
+def _named(config: CaptionConfig) -> str | None:
+    """The encoder's first weights, if they have a name by which a captioner finds them anywhere."""
+    weights = config.weights if config.frames == 1 else None  # no published ones know clips
+    return weights if weights is not None and is_name(weights) else None
