@@ -309,6 +309,15 @@ def load(source: str | Path | None = None, encoder: str | Path | None = None) ->
                 "No captioner ships here yet: train one (python scripts/play.py train caption "
                 "--data atari:pong,breakout) and name its run."
             )
+    found = load_own(source)
+    plan = found.plan
+    if plan.published is not None:
+        found.parts.put(plan.encoder(encoder or plan.published).eval())
+    return found
+
+
+def load_own(source: str | Path) -> Captioner:
+    """As `load`, of what is in the file alone: a published encoder is at random."""
     path = exports.find(source, "caption", "captioner", ZOO)
 
     def build(about: dict[str, Any]) -> Parts:
@@ -317,11 +326,8 @@ def load(source: str | Path | None = None, encoder: str | Path | None = None) ->
         return Parts(plan, plan.encoder(), len(words))
 
     parts, about = exports.read(path, KEY, FORMAT, "captioner", build)
-    plan = _plan(about)
-    if plan.published is not None:
-        parts.put(plan.encoder(encoder or plan.published).eval())
     words = Vocabulary.from_json(about["vocabulary"], path)
-    return Captioner(parts, words, plan, about["card"])
+    return Captioner(parts, words, _plan(about), about["card"])
 
 
 def _plan(about: dict[str, Any]) -> Plan:

@@ -12,6 +12,7 @@ from agents.commentary import store
 from generators.captioner import load
 from playground.media import read_image, read_video, write_image
 from playground.run import Run
+from playground.weights import ZOO
 from scripts import train_caption
 from scripts.play import main
 
@@ -93,6 +94,33 @@ def test_going_on(trained, photos, tmp_path, capsys):
     assert main(["train", "caption", "--resume", "caption/b", *more]) == 0
     lines = [line for line in Run.open("caption/b").metrics() if "rate" in line]
     assert ["reward" in line for line in lines][-2:] == [True, True]
+
+
+@pytest.mark.parametrize("flag", ["--start", "--weights"])
+def test_going_on_without_what_it_began_with(flag, trained, photos, capsys):
+    """The run has all of it; what its encoder is, it remembers."""
+    source = trained / "last.safetensors" if flag == "--start" else ZOO / "arcade.safetensors"
+    gone = Path(shutil.copy(source, "gone.safetensors"))
+    data = ["--data", f"flickr8k:{photos}", "--size", "32,32"]
+    argv = ["train", "caption", *data, *SMALL, flag, str(gone), "--updates", "2", "--name", "a"]
+    assert main(argv) == 0
+    before = load("runs/caption/a")
+    gone.unlink()
+    assert main(["train", "caption", "--resume", "runs/caption/a", "--steps", "3"]) == 0
+    after = load(Path("runs/caption/a") / "last.safetensors")
+    assert after.card["updates"] == 3
+    assert after.plan.published == before.plan.published == {"--start": "arcade"}.get(flag)
+    assert after.vocabulary.words == before.vocabulary.words
+
+
+def test_other_captions_are_not_gone_on_with(trained, photos, capsys):
+    shutil.copytree(trained, "caption/b")
+    shutil.copytree(photos, "other")
+    about = (photos / "captions.json").read_text().replace("wall", "door")
+    Path("other/captions.json").write_text(about)
+    resume = ["train", "caption", "--resume", "caption/b", "--steps", "9"]
+    assert main([*resume, "--data", "flickr8k:other"]) == 2
+    assert "does not hold the captions" in capsys.readouterr().err
 
 
 def test_clips_of_games_are_kept_in_the_run(played, capsys):
