@@ -53,7 +53,7 @@ def run_caption(args: argparse.Namespace) -> None:
     pictures = [read_image(path) for path in args.pictures]  # all, before any is described
     found = [_look(args, captioner, picture) for picture in pictures]
     if args.attention:
-        _draw_attention(args.attention, pictures[0], found[0])
+        _draw_attention(args.attention, captioner.seen(pictures[0]), found[0])
     if args.json:
         print(dumps([_plain(path, one) for path, one in zip(args.pictures, found, strict=True)]))
     else:

@@ -159,6 +159,16 @@ def test_attention_as_a_sheet_and_as_a_film(trained, photos, capsys):
     assert main([*argv, "looked.txt"]) == 2
 
 
+def test_attention_lies_over_what_is_seen(trained, photos):
+    small = read_image(photos / "0.png")
+    wide = np.pad(small, ((0, 0), (40, 40), (0, 0)), mode="edge")
+    for name, picture in (("small.png", small), ("wide.png", wide)):
+        write_image(name, picture)
+        argv = ["caption", name, "--captioner", str(trained), "--attention"]
+        assert main([*argv, f"looked-{name}"]) == 0
+    assert np.array_equal(read_image("looked-small.png"), read_image("looked-wide.png"))
+
+
 def test_a_film_gets_captions_and_subtitles(played, capsys):
     assert main(["watch", "pong", "--seconds", "4", "--no-overlay", "--record", "f.mp4"]) == 0
     argv = ["caption", "f.mp4", "--captioner", str(played), "--out", "g.mp4", "--json"]
