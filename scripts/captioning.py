@@ -101,7 +101,7 @@ def _caption_film(args: argparse.Namespace, captioner: Captioner, path: Path) ->
         comment.close()
     text = out.with_suffix(".srt")
     with atomic_path(text) as aside:
-        aside.write_text(subtitles(comment.lines, fps), encoding="utf-8")
+        aside.write_text(subtitles(comment.lines, fps), encoding="utf-8", errors="backslashreplace")
     if args.json:
         lines = [
             {"start": line.start / fps, "end": line.end / fps, "caption": line.text}
