@@ -10,7 +10,8 @@ import pytest
 from agents.commentary import clips as commentary_clips
 from agents.commentary import store
 from generators.captioner import load
-from playground.media import read_image, read_video, write_image
+from playground.frames import Frame
+from playground.media import VideoWriter, read_image, read_video, write_image
 from playground.run import Run
 from playground.weights import ZOO
 from scripts import train_caption
@@ -179,6 +180,17 @@ def test_a_film_gets_captions_and_subtitles(played, capsys):
     assert len(before) == len(after) and after[0].shape[0] > before[0].shape[0]
     assert about["lines"] and Path("g.srt").read_text().startswith("1\n00:00:0")
     assert main(["caption", "f.mp4", "--captioner", str(played), "--out", "f.mp4"]) == 2
+
+
+@pytest.mark.parametrize("count", [3, 20])
+def test_a_short_film_gets_a_subtitle(played, count, capsys):
+    with VideoWriter("f.mp4", 30) as film:
+        for _ in range(count):
+            film.write(Frame(np.zeros((210, 160, 3), np.uint8)))
+    assert main(["caption", "f.mp4", "--captioner", str(played), "--out", "g.mp4"]) == 0
+    assert len(list(read_video("g.mp4")[0])) == count
+    assert Path("g.srt").read_text("utf-8").startswith("1\n00:00:00,")
+    assert capsys.readouterr().out.startswith("0:00  ")
 
 
 def test_a_picture_for_a_captioner_of_clips(played, capsys):
