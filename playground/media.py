@@ -44,7 +44,8 @@ PICTURES: dict[str, dict[str, Any]] = {
 }
 READ_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 PICTURES[".jpeg"] = PICTURES[".jpg"]
-FILMS = (".mp4", ".gif")
+FILMS = (".mp4", ".gif")  # that are written
+FILM_FORMATS = (*FILMS, ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg")  # and read
 RECORDINGS = Path("recordings")  # of pictures and films that nobody named
 MP4_SOUND = ("aac", "mp3")  # which all players find in an .mp4; other sound becomes AAC
 PANEL, INK, ROW, CHOSEN = (20, 21, 26), (222, 224, 230), (58, 74, 104), (190, 104, 22)
@@ -436,6 +437,23 @@ class _Ffmpeg:
         self._process.kill()
         with contextlib.suppress(OSError):  # it died, as was asked
             self.close()
+
+
+def is_film(path: Path) -> bool:
+    """Whether a file is to be read as a film, by its suffix; a .gif of one frame is a picture."""
+    suffix = path.suffix.lower()
+    return suffix in FILM_FORMATS and not (suffix == ".gif" and _is_still(path))
+
+
+def _is_still(path: Path) -> bool:
+    """Whether a .gif has one frame; of one that cannot be read, `read_video` says so."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["GIF"]) as picture:
+            return not getattr(picture, "is_animated", True)
+    except Exception:  # see `read_image`
+        return False
 
 
 def read_video(path: Path | str) -> tuple[Iterator[np.ndarray], float]:

@@ -22,6 +22,7 @@ from playground.media import (
     VideoWriter,
     check_apart,
     check_suffix,
+    is_film,
     read_image,
     read_video,
     recording,
@@ -36,7 +37,7 @@ WORD_S = 0.4  # that a word stays there
 
 def run_caption(args: argparse.Namespace) -> None:
     """A line for each picture; a film gets its captions burnt in, and a subtitle file."""
-    films = [path for path in args.pictures if path.suffix.lower() in FILMS]
+    films = [path for path in args.pictures if is_film(path)]
     if films and (len(args.pictures) > 1 or args.attention):
         raise UserError("One film at a time, and --attention is for a picture.")
     if args.attention and len(args.pictures) > 1:
@@ -119,7 +120,7 @@ def _caption_film(args: argparse.Namespace, captioner: Captioner, path: Path) ->
 def add_caption(verb: argparse.ArgumentParser) -> None:
     """The flags of the verb."""
     add = verb.add_argument
-    text = "picture files, or one film (.mp4, .gif)"
+    text = "picture files, or one film (.mp4, .gif, .mov, .mkv, .webm, ...)"
     add("pictures", nargs="+", type=Path, metavar="PICTURE", help=text)
     text = "a run of train caption, a captioner's file, or zoo:NAME (default: the one that ships)"
     add("--captioner", metavar="SOURCE", help=text)

@@ -21,6 +21,7 @@ from playground.media import (
     draw_text,
     encode_image,
     gif_rate,
+    is_film,
     read_image,
     read_video,
     side_panel,
@@ -517,6 +518,17 @@ def test_bad_films(tmp_path):
     for bad in ("none.mp4", "text.mp4", "."):
         with pytest.raises(UserError):
             read_video(tmp_path / bad)
+
+
+def test_a_gif_of_one_frame_is_a_picture(tmp_path):
+    for count in (1, 2):
+        first, *others = [Image.fromarray(next(moving(i + 1)).pixels + i) for i in range(count)]
+        first.save(tmp_path / f"{count}.GIF", save_all=True, append_images=others)
+    assert not is_film(tmp_path / "1.GIF") and is_film(tmp_path / "2.GIF")
+    (tmp_path / "broken.gif").write_bytes(b"GIF89a")
+    for name in ("broken.gif", "absent.gif", "a.mp4", "a.MOV"):  # `read_video` says what is wrong
+        assert is_film(tmp_path / name)
+    assert not is_film(tmp_path / "a.png")
 
 
 # Drawing

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from agents.commentary import clips as commentary_clips
 from agents.commentary import store
@@ -150,6 +151,12 @@ def test_caption_pictures(trained, photos, capsys):
     assert main(["caption", files[0], "--captioner", str(trained), "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)
     assert found["caption"] == text and len(found["attention"]) == len(found["words"])
+
+
+def test_a_gif_of_one_frame_is_a_picture(trained, photos, capsys):
+    Image.open(photos / "0.png").save("0.gif")
+    assert main(["caption", "0.gif", "--captioner", str(trained)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 and not Path("recordings").exists()
 
 
 def test_attention_as_a_sheet_and_as_a_film(trained, photos, capsys):
