@@ -131,7 +131,7 @@ class Caption(NamedTuple):
     """What was said of one picture."""
 
     text: str
-    score: float  # mean log probability of a word, or as `decoding.search` has it
+    score: float  # sum of its words' log probabilities; a beam's as `decoding.search` divides it
     words: list[str]
     attention: np.ndarray  # (words, rows, columns) over `Captioner.seen`, each word's sums to 1
 
