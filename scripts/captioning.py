@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ from playground.media import (
     write_image,
 )
 from playground.run import atomic_path
-from scripts.scoring import dumps
+from scripts.scoring import counted, dumps
 
 FILM_FPS = 30  # of attention films
 WORD_S = 0.4  # that a word stays there
@@ -37,10 +39,12 @@ WORD_S = 0.4  # that a word stays there
 
 def run_caption(args: argparse.Namespace) -> None:
     """A line for each picture; a film gets its captions burnt in, and a subtitle file."""
-    films = [path for path in args.pictures if is_film(path)]
-    if films and (len(args.pictures) > 1 or args.attention):
+    first = args.pictures[0]
+    alone = len(args.pictures) == 1 and not first.is_dir()
+    films = [path for path in args.pictures if is_film(path) and not path.is_dir()]
+    if films and (not alone or args.attention):
         raise UserError("One film at a time, and --attention is for a picture.")
-    if args.attention and len(args.pictures) > 1:
+    if args.attention and not alone:
         raise UserError("--attention shows one picture; name one.")
     if args.out and not films:
         raise UserError("--out is for a film; pictures' captions are printed.")
@@ -49,19 +53,50 @@ def run_caption(args: argparse.Namespace) -> None:
     captioner = load(args.captioner, args.encoder)
     captioner.parts.to(find(args.device))
     if films:
-        _caption_film(args, captioner, films[0])
+        _caption_film(args, captioner, first)
         return
-    pictures = [read_image(path) for path in args.pictures]  # all, before any is described
-    found = [_look(args, captioner, picture) for picture in pictures]
-    if args.attention:
-        _draw_attention(args.attention, captioner.seen(pictures[0]), found[0])
-    if args.json:
-        print(dumps([_plain(path, one) for path, one in zip(args.pictures, found, strict=True)]))
-    else:
-        for path, one in zip(args.pictures, found, strict=True):
-            print(one.text if len(found) == 1 else f"{path}: {one.text}")
+    rows = []
+    for path, picture in _pictures(args.pictures):
+        found = _look(args, captioner, picture)
         if args.attention:
-            print(args.attention)
+            _draw_attention(args.attention, captioner.seen(picture), found)
+        if args.json:
+            rows.append(_plain(path, found))
+        else:
+            print(found.text if alone else f"{path}: {found.text}", flush=True)
+    if args.json:
+        print(dumps(rows))
+    elif args.attention:
+        print(args.attention)
+
+
+def _pictures(paths: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray]]:
+    """Those that are named, which are all read before the first is given, and those of folders."""
+    named = {path: read_image(path) for path in paths if not path.is_dir()}
+    for path in paths:
+        if path in named:
+            yield path, named[path]
+        else:
+            yield from _of_folder(path)
+
+
+def _of_folder(folder: Path) -> Iterator[tuple[Path, np.ndarray]]:
+    """Its pictures, by name; in the end a line says how many files are none."""
+    files = [file for file in sorted(folder.iterdir()) if file.is_file()]
+    shown = [file for file in files if not file.name.startswith(".")]  # what systems leave behind
+    left: list[UserError] = []
+    for file in shown:
+        try:
+            picture = read_image(file)
+        except UserError as error:
+            left.append(error)
+        else:
+            yield file, picture
+    if len(left) == len(shown):
+        raise UserError(f"There is no picture in {folder} that can be read.")
+    if left:
+        count = counted(len(shown), "file")
+        print(f"Left out {len(left):,} of {count} in {folder}: {left[0]}", file=sys.stderr)
 
 
 def _look(args: argparse.Namespace, captioner: Captioner, picture: np.ndarray) -> Caption:
@@ -120,7 +155,7 @@ def _caption_film(args: argparse.Namespace, captioner: Captioner, path: Path) ->
 def add_caption(verb: argparse.ArgumentParser) -> None:
     """The flags of the verb."""
     add = verb.add_argument
-    text = "picture files, or one film (.mp4, .gif, .mov, .mkv, .webm, ...)"
+    text = "picture files, folders of them, or one film (.mp4, .gif, .mov, .mkv, .webm, ...)"
     add("pictures", nargs="+", type=Path, metavar="PICTURE", help=text)
     text = "a run of train caption, a captioner's file, or zoo:NAME (default: the one that ships)"
     add("--captioner", metavar="SOURCE", help=text)

@@ -153,6 +153,29 @@ def test_caption_pictures(trained, photos, capsys):
     assert found["caption"] == text and len(found["attention"]) == len(found["words"])
 
 
+def test_caption_a_folder(trained, photos, capsys):
+    folder = Path("mine")
+    folder.mkdir()
+    for number in (1, 0):
+        shutil.copy(photos / f"{number}.png", folder)
+    names = ["notes.txt", "film.mp4", ".DS_Store"]
+    for name in names:
+        (folder / name).write_text("no picture")
+    (folder / "deeper").mkdir()
+    argv = ["caption", "mine", "--captioner", str(trained)]
+    assert main(argv) == 0
+    out, err = capsys.readouterr()
+    assert [line.split(": ")[0] for line in out.splitlines()] == ["mine/0.png", "mine/1.png"]
+    assert len(err.splitlines()) == 1 and "Left out 2 of 4 files in mine: mine/film.mp4" in err
+    two = str(photos / "2.png")
+    assert main(["caption", "mine", two, *argv[2:], "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [each["picture"] for each in found] == ["mine/0.png", "mine/1.png", two]
+    assert main([*argv, "--attention", "a.png"]) == 2
+    assert main(["caption", "mine/deeper", *argv[2:]]) == 2
+    assert "There is no picture in mine/deeper" in capsys.readouterr().err
+
+
 def test_a_gif_of_one_frame_is_a_picture(trained, photos, capsys):
     Image.open(photos / "0.png").save("0.gif")
     assert main(["caption", "0.gif", "--captioner", str(trained)]) == 0
