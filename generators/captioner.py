@@ -30,7 +30,7 @@ from playground.media import to_pixels
 
 KEY, FORMAT = "playground_captioner", 1  # of the metadata
 ZOO = Path(__file__).with_name("zoo")
-DEFAULT = "games"  # of the zoo
+DEFAULT, PHOTOS = "games", "photos"  # of the zoo
 BATCH = 16  # pictures captioned together
 WAVES = 6  # frequencies of the places' coordinates
 
@@ -310,7 +310,7 @@ def load(source: str | Path | None = None, encoder: str | Path | None = None) ->
     """
     if source is None:
         source = f"zoo:{DEFAULT}"
-        if not (ZOO / f"{DEFAULT}.safetensors").exists():
+        if not ships(DEFAULT):
             raise UserError(
                 "No captioner ships here yet: train one (python scripts/play.py train caption "
                 "--data atari:pong,breakout) and name its run."
@@ -320,6 +320,11 @@ def load(source: str | Path | None = None, encoder: str | Path | None = None) ->
     if plan.published is not None:
         found.parts.put(plan.encoder(encoder or plan.published).eval())
     return found
+
+
+def ships(name: str) -> bool:
+    """Whether the zoo has a captioner of this name."""
+    return (ZOO / f"{name}.safetensors").exists()
 
 
 def load_own(source: str | Path) -> Captioner:

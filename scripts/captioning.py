@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 
 from generators.caption import load
 from generators.caption_views import attention_film, attention_sheet
-from generators.captioner import Caption, Captioner
+from generators.captioner import PHOTOS, Caption, Captioner, ships
 from generators.commentator import Commentator, subtitles
 from playground.device import find
 from playground.errors import UserError
@@ -33,6 +34,7 @@ from playground.media import (
 from playground.run import atomic_path
 from scripts.scoring import counted, dumps
 
+SCREEN = (210, 160)  # height and width of the console's pictures, which are often enlarged
 FILM_FPS = 30  # of attention films
 WORD_S = 0.4  # that a word stays there
 
@@ -50,13 +52,19 @@ def run_caption(args: argparse.Namespace) -> None:
         raise UserError("--out is for a film; pictures' captions are printed.")
     if args.attention and args.attention.suffix.lower() not in FILMS:
         check_suffix(args.attention)
-    captioner = load(args.captioner, args.encoder)
-    captioner.parts.to(find(args.device))
+
+    @functools.cache
+    def loaded(source: str | None) -> Captioner:
+        found = load(source, args.encoder)
+        found.parts.to(find(args.device))
+        return found
+
     if films:
-        _caption_film(args, captioner, first)
+        _caption_film(args, loaded(args.captioner), first)
         return
     rows = []
     for path, picture in _pictures(args.pictures):
+        captioner = loaded(args.captioner or _usual(picture, args.register))
         found = _look(args, captioner, picture)
         if args.attention:
             _draw_attention(args.attention, captioner.seen(picture), found)
@@ -97,6 +105,13 @@ def _of_folder(folder: Path) -> Iterator[tuple[Path, np.ndarray]]:
     if left:
         count = counted(len(shown), "file")
         print(f"Left out {len(left):,} of {count} in {folder}: {left[0]}", file=sys.stderr)
+
+
+def _usual(picture: np.ndarray, register: str | None) -> str | None:
+    """The captioner for a picture where none is named: None, that of games, or that of photos."""
+    height, width = picture.shape[:2]
+    of_game = width * SCREEN[0] == height * SCREEN[1] or register is not None
+    return None if of_game or not ships(PHOTOS) else f"zoo:{PHOTOS}"
 
 
 def _look(args: argparse.Namespace, captioner: Captioner, picture: np.ndarray) -> Caption:
@@ -157,7 +172,11 @@ def add_caption(verb: argparse.ArgumentParser) -> None:
     add = verb.add_argument
     text = "picture files, folders of them, or one film (.mp4, .gif, .mov, .mkv, .webm, ...)"
     add("pictures", nargs="+", type=Path, metavar="PICTURE", help=text)
-    text = "a run of train caption, a captioner's file, or zoo:NAME (default: the one that ships)"
+    text = (
+        "a run of train caption, a captioner's file, or zoo:NAME (default: zoo:games for films, "
+        "for pictures of 160x210 or a multiple of it in both sides, and with --register; for "
+        "others zoo:photos, where it ships)"
+    )
     add("--captioner", metavar="SOURCE", help=text)
     text = "the encoder's weights, for a captioner that names published ones (default: fetched)"
     add("--encoder", type=Path, metavar="FILE", help=text)

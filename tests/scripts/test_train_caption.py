@@ -15,7 +15,7 @@ from playground.frames import Frame
 from playground.media import VideoWriter, read_image, read_video, write_image
 from playground.run import Run
 from playground.weights import ZOO
-from scripts import train_caption
+from scripts import captioning, train_caption
 from scripts.play import main
 
 SMALL = [
@@ -153,6 +153,39 @@ def test_caption_pictures(trained, photos, capsys):
     assert found["caption"] == text and len(found["attention"]) == len(found["words"])
 
 
+def test_who_captions_what(trained, played, photos, capsys, monkeypatch):
+    """Photos by the captioner of photos, where the zoo has one; games by that of games."""
+    Path("zoo").mkdir()
+    monkeypatch.setattr("generators.captioner.ZOO", Path("zoo"))
+    shutil.copy(played / "last.safetensors", "zoo/games.safetensors")
+    shutil.copy(trained / "last.safetensors", "zoo/photos.safetensors")
+    asked = []
+    monkeypatch.setattr(
+        captioning, "load", lambda source, encoder: (asked.append(source), load(source, encoder))[1]
+    )
+
+    def asked_for(*argv):
+        asked.clear()
+        assert main(["caption", *argv]) == 0
+        return asked
+
+    photo = str(photos / "0.png")
+    for height, width, source in [
+        (210, 160, None), (420, 320, None), (160, 210, "zoo:photos"), (211, 160, "zoo:photos"),
+    ]:  # fmt: skip
+        write_image("a.png", np.zeros((height, width, 3), np.uint8))
+        assert asked_for("a.png") == [source], (height, width)
+    write_image("a.png", np.zeros((210, 160, 3), np.uint8))
+    assert asked_for("a.png", photo, "a.png", photo) == [None, "zoo:photos"]
+    assert asked_for(photo, "--register", "comment") == [None]
+    assert asked_for(photo, "--captioner", str(trained)) == [str(trained)]
+    with VideoWriter("f.mp4", 30) as film:
+        film.write(Frame(np.zeros((32, 32, 3), np.uint8)))
+    assert asked_for("f.mp4", "--out", "g.mp4") == [None]
+    Path("zoo/photos.safetensors").unlink()
+    assert asked_for(photo) == [None]
+
+
 def test_caption_a_folder(trained, photos, capsys):
     folder = Path("mine")
     folder.mkdir()
@@ -249,8 +282,9 @@ def test_watch_speaks(played, capsys):
         (["train", "caption", "--data", "flickr8k:none"], "no folder"),
         (["train", "caption", "--data", "x", "--frames", "2"], "know clips"),
         (["train", "caption", "--data", "x", "--size", "32,48"], "squares"),
-        (["caption", "none.png"], "ships"),
-        (["caption", "none.png", "--captioner", "none"], "no file"),
+        (["caption", "none.png"], "no picture none.png"),
+        (["caption", "black.png"], "ships"),
+        (["caption", "black.png", "--captioner", "none"], "no file"),
         (["caption", "a.png", "b.png", "--attention", "o.png"], "one picture"),
         (["caption", "a.mp4", "b.png"], "One film"),
         (["caption", "a.png", "--out", "o.mp4"], "for a film"),
@@ -259,6 +293,7 @@ def test_watch_speaks(played, capsys):
 )
 def test_mistakes_are_one_sentence(argv, part, capsys, monkeypatch):
     monkeypatch.setattr("generators.captioner.ZOO", Path("empty"))
+    write_image("black.png", np.zeros((8, 8, 3), np.uint8))
     assert main(argv) == 2
     error = capsys.readouterr().err.strip()
     assert part in error and "Traceback" not in error and len(error.splitlines()) == 1
