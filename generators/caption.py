@@ -39,7 +39,7 @@ from generators.caption_settings import PRESETS, TRAINER, CaptionConfig, for_cli
 from generators.caption_views import last_picture, peaks, wrapped
 from generators.captioner import Caption, Captioner, Masked, Parts, Plan, begin_of, load, never
 from generators.decoding import say
-from generators.words import END, PAD
+from generators.words import END, PAD, Vocabulary
 from playground import ranks
 from playground.ahead import Ahead
 from playground.classify import rate_at
@@ -48,6 +48,7 @@ from playground.errors import UserError
 from playground.frames import Frame
 from playground.run import Run
 from playground.trainer import Trainer
+from playground.weights import is_name
 
 __all__ = ["PRESETS", "TRAINER", "CaptionConfig", "Captioning", "for_clips", "load"]
 
@@ -58,8 +59,9 @@ LINE = 30  # letters of a line below them
 class Captioning(nn.Module):
     """The training task. `held_out` are never learned from; `judge` scores what is said of them.
 
-    steps: length of the training; None: the config's updates. UserError for settings or pictures
-    that do not do.
+    steps: length of the training; None: the config's updates. words: of a training that goes on;
+    its checkpoint holds all weights, so that `config.start` and `config.weights` are not read.
+    UserError for settings or pictures that do not do.
     """
 
     unit = "updates"
@@ -72,24 +74,31 @@ class Captioning(nn.Module):
         judge: Judge,
         steps: int | None = None,
         seed: int = 0,
+        words: Vocabulary | None = None,
     ) -> None:
         super().__init__()
         config.check()
         self.config, self.pairs, self.held_out, self.judge = config, pairs, held_out, judge
         self.seed = self.order = seed
         self.horizon = steps or config.updates
-        first = load(config.start) if config.start else None
-        self.vocabulary = (
-            first.vocabulary if first else vocabulary_of(pairs, config.min_count, config.digits)
-        )
+        first = load(config.start) if config.start and words is None else None
+        found = words if first is None else first.vocabulary
+        if found is not None and config.start:
+            own = found  # not the captions' words: by these they are not told apart
+        else:
+            own = vocabulary_of(pairs, config.min_count, config.digits)
+        self.vocabulary, self._told = found or own, own.fingerprint
         self.critic = judge.critic(pairs, self.vocabulary) if config.critical else None
         grid = None if config.grid is None else (config.grid[0], config.grid[1])
         self.plan = Plan(
             config.backbone, config.layer, grid, (config.size[0], config.size[1]), config.frames,
             config.decoder, config.hidden, config.dropout, tuple(pairs.registers), published=None,
         )  # fmt: skip
-        encoder = self.plan.encoder(config.weights).requires_grad_(config.encoder_rate > 0)
+        encoder = self.plan.encoder(config.weights if found is None else None)
+        encoder.requires_grad_(config.encoder_rate > 0)
         self.parts = Parts(self.plan, encoder, len(self.vocabulary))
+        # The published weights, by name, that the encoder has until it learns; None: others.
+        self.published = first.plan.published if first else _named(config)
         if first is not None:
             self._learn_on(first)
         groups = [{"params": list(self.parts.decoder.parameters()), "lr": config.learning_rate}]
@@ -299,11 +308,10 @@ class Captioning(nn.Module):
             "updates": self.progress, "data": c.data, "figures": dict(self.figures),
             "scored_at": self.scored_at,
         }  # fmt: skip
-        named = c.weights is not None and not Path(c.weights).suffix
         tuned = c.encoder_rate > 0 and self.progress > c.frozen
-        if tuned or not named or c.frames > 1:
+        if tuned or self.published is None:
             return Captioner(self.parts, self.vocabulary, self.plan, card)
-        plan = replace(self.plan, published=c.weights)
+        plan = replace(self.plan, published=self.published)
         with torch.random.fork_rng(devices=[]):
             parts = Parts(plan, self.parts.encoder, len(self.vocabulary))
         parts.decoder = self.parts.decoder
@@ -381,7 +389,7 @@ class Captioning(nn.Module):
 
     def attach(self, run: Run) -> None:
         """UserError when the run was begun with other pictures; a new run remembers these."""
-        own = {"count": len(self.pairs), "words": self.vocabulary.fingerprint}
+        own = {"count": len(self.pairs), "words": self._told}
         refusal = (
             f"{self.config.data} does not hold the captions that {run.path} was trained on, but "
             f"{len(self.pairs):,} pictures, {len(self.vocabulary):,} words."
@@ -392,7 +400,7 @@ class Captioning(nn.Module):
         """All that is not a tensor of the module."""
         return {
             "horizon": self.horizon, "updates": self.config.updates, "order": self.order,
-            "figures": self.figures, "scored_at": self.scored_at,
+            "figures": self.figures, "scored_at": self.scored_at, "published": self.published,
         }  # fmt: skip
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -401,6 +409,7 @@ class Captioning(nn.Module):
         self.horizon = state["horizon"] if same else self.config.updates
         self.order = state["order"]
         self.figures, self.scored_at = state["figures"], state["scored_at"]
+        self.published = state.get("published")  # older checkpoints do not say: kept in the file
         self._memories = {}
         self._ahead.forget()
 
@@ -412,3 +421,9 @@ class Captioning(nn.Module):
     def close(self) -> None:
         """End the reading thread."""
         self._ahead.close()
+
+
+def _named(config: CaptionConfig) -> str | None:
+    """The encoder's first weights, if they have a name by which a captioner finds them anywhere."""
+    weights = config.weights if config.frames == 1 else None  # no published ones know clips
+    return weights if weights is not None and is_name(weights) else None

@@ -5,6 +5,7 @@ be unpacked, and are decoded when they are asked for. What does not fit is left 
 that says how much; only a folder without a single captioned picture is refused.
 """
 
+import contextlib
 import lzma
 import os
 import re
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 
 from generators import caption_files
-from generators.caption_files import Captions, Split
+from generators.caption_files import Captions, Split, composed
 from playground.data import parse, to_stderr
 from playground.errors import UserError
 from playground.folders import MANY, Say
@@ -32,6 +33,7 @@ PICTURE = re.compile(r"\.(jpe?g|png|webp|gif|bmp|tiff?|ppm|jp2|avif)$", re.IGNOR
 # In the names of 2014's pictures, not of 2017's, which are the same ones under the same numbers.
 COCO_2014 = re.compile(r"^COCO_(train|val|test)2014_(?=\d{12}$)")
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+UTF8_FLAG = 0x800  # of a member of a zip archive: so its name is written
 MAX_BYTES = 2**28  # of a picture in an archive: a small archive can claim to hold terabytes
 
 
@@ -48,8 +50,8 @@ class Source(NamedTuple):
 class CaptionedPictures:
     """N pictures, decoded on demand, each with one or more captions.
 
-    `names` (N,) as the caption file has them; `captions` (N,), of each picture a list of texts
-    without blanks at their ends; `size` in pixels, of the square that `read` gives.
+    `names` (N,) as the caption file has them, but `composed`; `captions` (N,), of each picture a
+    list of texts without blanks at their ends; `size` in pixels, of the square that `read` gives.
     """
 
     def __init__(
@@ -158,14 +160,15 @@ def load(spec: str, split: Split, size: int = 224, say: Say = to_stderr) -> Capt
 def _survey(folder: Path, say: Say) -> tuple[dict[str, Source], dict[str, Path]]:
     """All pictures in a folder by file name and by `_key`; its other files by name in lower case.
 
-    Of files of one name the first is taken; of pictures, files before members of archives.
+    Names of pictures are `composed`. Of files of one name the first is taken; of pictures, files
+    before members of archives.
     """
     sources: dict[str, Source] = {}
     files: dict[str, Path] = {}
     archives: list[Path] = []
     twice = 0
-    for place, name in _walk(folder):
-        path = Path(place, name)
+    for place, own in _walk(folder):
+        path, name = Path(place, own), composed(own)
         if PICTURE.search(name):
             twice += name in sources
             _add(sources, name, Source(path))
@@ -177,10 +180,10 @@ def _survey(folder: Path, say: Say) -> tuple[dict[str, Source], dict[str, Path]]
         say(f"{_count(twice, 'picture')} in {folder} had the name of another and were left out.")
     loose = set(sources)
     for archive in archives:
-        for member in _members(archive, say):
-            name = PurePosixPath(member).name
-            if name not in loose:  # else the archive was unpacked here
-                _add(sources, name, Source(archive, member))
+        for member, names in _members(archive, say):
+            if loose.isdisjoint(names):  # else the archive was unpacked here
+                for name in names:
+                    _add(sources, name, Source(archive, member))
     return sources, files
 
 
@@ -202,15 +205,37 @@ def _visible(name: str) -> bool:
     return not name.startswith((".", "__"))
 
 
-def _members(archive: Path, say: Say) -> list[str]:
-    """The pictures in a zip archive; none, and a line that says so, where it cannot be read."""
+def _members(archive: Path, say: Say) -> list[tuple[str, list[str]]]:
+    """The pictures in a zip archive, each with the file names that it may have.
+
+    None, and a line that says so, where the archive cannot be read.
+    """
     try:
         with zipfile.ZipFile(archive) as opened:
-            names = opened.namelist()
+            infos = opened.infolist()
     except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         say(f"Left out {archive}, which is no zip archive that can be read: {error}.")
         return []
-    return [n for n in names if PICTURE.search(n) and all(map(_visible, PurePosixPath(n).parts))]
+    return [
+        (info.filename, [composed(PurePosixPath(name).name) for name in _readings(info)])
+        for info in infos
+        if PICTURE.search(info.filename) and all(map(_visible, PurePosixPath(info.filename).parts))
+    ]
+
+
+def _readings(member: zipfile.ZipInfo) -> list[str]:
+    """What a member's name may be.
+
+    Archives without the flag for UTF-8 do not tell their code: by the standard it is cp437, as
+    zipfile reads it, yet macOS writes UTF-8 and Korean Windows cp949. Captions name the right one.
+    """
+    names = [member.filename]
+    if not member.flag_bits & UTF8_FLAG and not member.filename.isascii():
+        data = member.filename.encode("cp437")
+        for code in ("utf-8", "cp949"):
+            with contextlib.suppress(UnicodeDecodeError):
+                names.append(data.decode(code))
+    return names
 
 
 def _key(name: str) -> str:

@@ -15,6 +15,7 @@ a split are divided by a hash of the pictures' names.
 import csv
 import hashlib
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -44,7 +45,7 @@ class Entry(NamedTuple):
 
 
 class Captions(NamedTuple):
-    """A dataset's captions by the pictures' file names.
+    """A dataset's captions by the pictures' file names, `composed`.
 
     `repeated` entries were left out as they stand there twice, with the name (and number) of
     another. `is_whole`: all splits are there, else only the one that was asked for. `is_divided`:
@@ -64,6 +65,11 @@ class Layout(NamedTuple):
     kind: str  # of --data
     name: str  # as published
     read: Callable[[Path, Mapping[str, Path], Split], Captions]
+
+
+def composed(name: str) -> str:
+    """A file's name with letters in one piece (NFC), to be compared: macOS keeps them in pieces."""
+    return unicodedata.normalize("NFC", name)
 
 
 def read(files: Mapping[str, Path], kind: str, split: Split, folder: Path) -> Captions:
@@ -88,7 +94,7 @@ def _karpathy(file: Path, files: Mapping[str, Path], split: Split) -> Captions:
     entries: dict[str, Entry] = {}
     repeated = 0
     for image in _list_in(file, read_json(file), "images"):
-        name, own = _text_in(file, image, "filename"), _text_in(file, image, "split")
+        name, own = _name_in(file, image, "filename"), _text_in(file, image, "split")
         if name in entries:
             repeated += 1
             continue
@@ -116,7 +122,7 @@ def _coco(file: Path, files: Mapping[str, Path], split: Split) -> Captions:
     entries: dict[str, Entry] = {}
     repeated = 0
     for image in _list_in(own, data, "images"):
-        name, number = _text_in(own, image, "file_name"), image.get("id")
+        name, number = _name_in(own, image, "file_name"), image.get("id")
         if not isinstance(number, int):
             raise _strange(own, "an entry of its images has no 'id'")
         if number in names or name in entries:
@@ -163,7 +169,7 @@ def _lines(file: Path, files: Mapping[str, Path], split: Split) -> Captions:
     entries: dict[str, Entry] = {}
     seen: set[tuple[str, str]] = set()
     for name, number, caption in rows:
-        name = name.strip()
+        name = composed(name.strip())
         if number and (name, number) in seen:
             continue
         seen.add((name, number))
@@ -191,7 +197,7 @@ def _listed_splits(files: Mapping[str, Path]) -> dict[str, Split]:
     found: dict[str, Split] = {}
     for word in ("train", "dev", "test"):
         if file := files.get(f"flickr_8k.{word}images.txt"):
-            found |= dict.fromkeys(_text(file).split(), SPLITS[word])
+            found |= dict.fromkeys(composed(_text(file)).split(), SPLITS[word])
     return found
 
 
@@ -207,13 +213,13 @@ def _by_name(file: Path, files: Mapping[str, Path], split: Split) -> Captions:
     data = read_json(file)
     if not isinstance(data, dict):
         raise _strange(file, "it is no object of pictures")
-    entries = {}
+    entries: dict[str, Entry] = {}
     for name, about in data.items():
         own, captions = _text_in(file, about, "split"), _list_in(file, about, "captions")
         if not all(isinstance(caption, str) for caption in captions):
             raise _strange(file, f"captions of {name} are no text")
-        entries[name] = Entry(SPLITS.get(own), captions)
-    return Captions(file, entries)
+        entries.setdefault(composed(name), Entry(SPLITS.get(own), captions))
+    return Captions(file, entries, len(data) - len(entries))
 
 
 LAYOUTS = (
@@ -254,6 +260,10 @@ def _text_in(file: Path, value: Any, key: str) -> str:
     if not isinstance(found, str):
         raise _strange(file, f"an entry has no {key!r}")
     return found
+
+
+def _name_in(file: Path, value: Any, key: str) -> str:
+    return composed(_text_in(file, value, key))
 
 
 def _strange(file: Path, reason: str) -> UserError:

@@ -25,11 +25,12 @@ from generators.words import BEGIN, END, PAD, UNKNOWN, Vocabulary
 from playground import exports
 from playground.backbone import Backbone, create, to_unit
 from playground.errors import UserError
+from playground.inputs import centre, covering
 from playground.media import to_pixels
 
 KEY, FORMAT = "playground_captioner", 1  # of the metadata
 ZOO = Path(__file__).with_name("zoo")
-DEFAULT = "games"  # of the zoo
+DEFAULT, PHOTOS = "games", "photos"  # of the zoo
 BATCH = 16  # pictures captioned together
 WAVES = 6  # frequencies of the places' coordinates
 
@@ -130,9 +131,9 @@ class Caption(NamedTuple):
     """What was said of one picture."""
 
     text: str
-    score: float  # mean log probability of a word, or as `decoding.search` has it
+    score: float  # sum of its words' log probabilities; a beam's as `decoding.search` divides it
     words: list[str]
-    attention: np.ndarray  # (words, rows, columns), each word's sums to 1
+    attention: np.ndarray  # (words, rows, columns) over `Captioner.seen`, each word's sums to 1
 
 
 class Parts(nn.Module):
@@ -170,7 +171,7 @@ class Captioner:
         Args:
             images: for a captioner of pictures: a uint8 array (H, W, 3), a list of them, or floats
                 (N, 3, H, W) in [0, 1]; for one of clips: uint8 arrays (T, H, W, 3), a list of them,
-                or floats (N, T, 3, H, W). Any size.
+                or floats (N, T, 3, H, W). Any size; of another shape the centre is seen.
             register: way of speaking, one of `plan.registers` (default: the first).
             beam: width of the search; 1 takes the likeliest word each time.
         """
@@ -202,30 +203,35 @@ class Captioner:
         return captions
 
     def fitted(self, images: Any) -> Tensor:
-        """What `look` takes as floats (N, [T,] 3, H, W) at the plan's size."""
+        """What `look` takes as floats (N, [T,] 3, H, W) at the plan's size, scaled to cover it.
+
+        So are pictures in training: the centre is kept, and nothing stretched.
+        """
         clips = self.plan.frames > 1
         if isinstance(images, Tensor) or (
             isinstance(images, np.ndarray) and images.dtype != np.uint8
         ):
             x = torch.as_tensor(images).float()
             x = x[None] if x.dim() == (4 if clips else 3) else x
-        else:
-            single = isinstance(images, np.ndarray) and images.ndim == (4 if clips else 3)
-            several: Sequence[Any] = [images] if single else list(images)
-            if clips:
-                stacks = [np.stack([to_pixels(frame) for frame in clip]) for clip in several]
-                x = torch.stack([_unit(self._chosen(stack)) for stack in stacks])
-            else:
-                x = torch.cat([_unit(to_pixels(picture)[None]) for picture in several])
-        if x.dim() != (5 if clips else 4):
-            what = "clips (N, T, 3, H, W)" if clips else "pictures (N, 3, H, W)"
-            raise UserError(f"This captioner takes {what}, not {tuple(x.shape)}.")
-        flat = x.flatten(0, -4)
-        if flat.shape[2:] != self.plan.size:
-            flat = F.interpolate(
-                flat, self.plan.size, mode="bilinear", antialias=True, align_corners=False
-            )
-        return flat.unflatten(0, x.shape[:-3])
+            if x.dim() != (5 if clips else 4):
+                what = "clips (N, T, 3, H, W)" if clips else "pictures (N, 3, H, W)"
+                raise UserError(f"This captioner takes {what}, not {tuple(x.shape)}.")
+            return self._covering(x)
+        single = isinstance(images, np.ndarray) and images.ndim == (4 if clips else 3)
+        several: Sequence[Any] = [images] if single else list(images)
+        if clips:
+            stacks = [np.stack([to_pixels(frame) for frame in clip]) for clip in several]
+            return torch.stack([self._covering(_unit(self._chosen(stack))) for stack in stacks])
+        return torch.cat([self._covering(_unit(to_pixels(picture)[None])) for picture in several])
+
+    def _covering(self, x: Tensor) -> Tensor:
+        """(..., 3, H, W) at the plan's size."""
+        return covering(x.flatten(0, -4), self.plan.size).unflatten(0, x.shape[:-3])
+
+    def seen(self, picture: np.ndarray) -> np.ndarray:
+        """The part of a picture (H, W, 3) that `look` sees, and attention lies over."""
+        rows, columns = centre(picture.shape[0], picture.shape[1], self.plan.size)
+        return picture[rows, columns]
 
     def _chosen(self, stack: np.ndarray) -> np.ndarray:
         """As many frames of a clip as the plan has, evenly spread; before a single one is black."""
@@ -304,11 +310,25 @@ def load(source: str | Path | None = None, encoder: str | Path | None = None) ->
     """
     if source is None:
         source = f"zoo:{DEFAULT}"
-        if not (ZOO / f"{DEFAULT}.safetensors").exists():
+        if not ships(DEFAULT):
             raise UserError(
                 "No captioner ships here yet: train one (python scripts/play.py train caption "
                 "--data atari:pong,breakout) and name its run."
             )
+    found = load_own(source)
+    plan = found.plan
+    if plan.published is not None:
+        found.parts.put(plan.encoder(encoder or plan.published).eval())
+    return found
+
+
+def ships(name: str) -> bool:
+    """Whether the zoo has a captioner of this name."""
+    return (ZOO / f"{name}.safetensors").exists()
+
+
+def load_own(source: str | Path) -> Captioner:
+    """As `load`, of what is in the file alone: a published encoder is at random."""
     path = exports.find(source, "caption", "captioner", ZOO)
 
     def build(about: dict[str, Any]) -> Parts:
@@ -317,11 +337,8 @@ def load(source: str | Path | None = None, encoder: str | Path | None = None) ->
         return Parts(plan, plan.encoder(), len(words))
 
     parts, about = exports.read(path, KEY, FORMAT, "captioner", build)
-    plan = _plan(about)
-    if plan.published is not None:
-        parts.put(plan.encoder(encoder or plan.published).eval())
     words = Vocabulary.from_json(about["vocabulary"], path)
-    return Captioner(parts, words, plan, about["card"])
+    return Captioner(parts, words, _plan(about), about["card"])
 
 
 def _plan(about: dict[str, Any]) -> Plan:

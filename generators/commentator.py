@@ -9,7 +9,8 @@ happens, and leaves each sentence on the screen for as long as a person needs to
     shown = draw(painted)               draws it; with a painter or a panel in between
 
 What happens is told by a frame's facts and boxes: a reward, a life lost, something that comes close
-to the player. Where frames have none, or nothing happens, it speaks every few seconds.
+to the player. Where frames have none, or nothing happens, it speaks every few seconds, and first as
+soon as it has seen a clip.
 """
 
 from __future__ import annotations
@@ -79,8 +80,9 @@ class Commentator:
         self._past: deque[np.ndarray] = deque(maxlen=self._steps[-1] + 1)
         self._frame = 0
         self._due: tuple[int, int] | None = None  # (frame at which to look, how urgent it is)
-        self._until = 0  # the sentence on the screen stays up to this frame,
-        self._since = 0  # and it came at this one
+        # The sentence on the screen stays up to this frame; before the first it was silent.
+        self._until = -self._span(IDLE_S)
+        self._since = 0  # it came at this one
         self._urgency = 0
         self._text = ""
         self._before: dict[str, Any] = {}
@@ -105,7 +107,12 @@ class Commentator:
         return replace(frame, facts={**frame.facts, "caption": self._text})
 
     def close(self) -> None:
-        """End the thread, and the sentence that is on the screen."""
+        """End the thread, and the sentence that is on the screen.
+
+        Of frames too few for a clip, about which nothing was said, a sentence is in `lines`.
+        """
+        if self._past and not self.lines and not self._text:
+            self._text = self._caption()
         self._close_line()
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
@@ -163,8 +170,10 @@ class Commentator:
             self._coming = self._pool.submit(self._caption), urgency
 
     def _caption(self) -> str:
-        clip = np.stack([self._past[i] for i in self._steps])
-        seen = clip if len(self._steps) > 1 else clip[0]
+        """What is said of the newest clip, or of all frames where they are fewer."""
+        past = list(self._past)
+        clip = [past[i] for i in self._steps] if len(past) == self._past.maxlen else past
+        seen = np.stack(clip) if len(self._steps) > 1 else clip[-1]
         return self.captioner.caption(seen, self.register, self.beam)[0]
 
     def _show(self, text: str, urgency: int) -> None:

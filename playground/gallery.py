@@ -285,7 +285,7 @@ def _link(file: Path, out: Path) -> str:
         relative = os.path.relpath(file.resolve(), out.resolve().parent)
     except ValueError:  # on another drive of Windows
         return file.resolve().as_uri()
-    return urllib.parse.quote(Path(relative).as_posix())
+    return urllib.parse.quote(os.fsencode(Path(relative).as_posix()))
 
 
 def _figures(series: dict[str, Points]) -> str:

@@ -71,9 +71,16 @@ def covering(unit: Tensor, size: tuple[int, int]) -> Tensor:
     height, width = unit.shape[2:]
     if (height, width) == tuple(size):
         return unit
+    rows, columns = centre(height, width, size)
+    fitted = F.interpolate(
+        unit[:, :, rows, columns], size, mode="bilinear", antialias=True, align_corners=False
+    )
+    return fitted.clamp_(0, 1)
+
+
+def centre(height: int, width: int, size: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns of a picture that `covering` keeps: its middle, of the shape of `size`."""
     scale = min(height / size[0], width / size[1])
     h, w = (max(1, round(scale * side)) for side in size)
     top, left = (height - h) // 2, (width - w) // 2
-    centre = unit[:, :, top : top + h, left : left + w]
-    fitted = F.interpolate(centre, size, mode="bilinear", antialias=True, align_corners=False)
-    return fitted.clamp_(0, 1)
+    return slice(top, top + h), slice(left, left + w)

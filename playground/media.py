@@ -19,7 +19,9 @@ import math
 import os
 import struct
 import subprocess
+import sys
 import tempfile
+import unicodedata
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -42,12 +44,25 @@ PICTURES: dict[str, dict[str, Any]] = {
 }
 READ_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 PICTURES[".jpeg"] = PICTURES[".jpg"]
-FILMS = (".mp4", ".gif")
+FILMS = (".mp4", ".gif")  # that are written
+FILM_FORMATS = (*FILMS, ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg")  # and read
 RECORDINGS = Path("recordings")  # of pictures and films that nobody named
 MP4_SOUND = ("aac", "mp3")  # which all players find in an .mp4; other sound becomes AAC
 PANEL, INK, ROW, CHOSEN = (20, 21, 26), (222, 224, 230), (58, 74, 104), (190, 104, 22)
 MAX_PIXELS = 2**26  # of a picture that is read; a small file can claim to hold billions
 ROWS_AT_ONCE = 64  # of a picture of 16 bits, while it is encoded
+# Of systems, for letters that Pillow's own font lacks, in the order in which they are asked.
+FONTS = (
+    "DejaVuSans.ttf",  # Linux: Latin, Greek, Cyrillic
+    "malgun.ttf",  # Windows, Korean; and Korean ones of macOS and of Linux, some with all of CJK
+    "AppleSDGothicNeo.ttc",
+    "NotoSansCJK-Regular.ttc",
+    "NotoSansCJK-VF.otf.ttc",
+    "NotoSansKR-Regular.otf",
+    "NanumGothic.ttf",
+    "Arial Unicode.ttf",  # macOS: most of all others
+)
+NO_SIGN = "\uffff"  # which no font has
 SMALL_PX = 400  # mp4 films of pictures lower than this are doubled, for the sake of the colours
 
 
@@ -434,6 +449,23 @@ class _Ffmpeg:
             self.close()
 
 
+def is_film(path: Path) -> bool:
+    """Whether a file is to be read as a film, by its suffix; a .gif of one frame is a picture."""
+    suffix = path.suffix.lower()
+    return suffix in FILM_FORMATS and not (suffix == ".gif" and _is_still(path))
+
+
+def _is_still(path: Path) -> bool:
+    """Whether a .gif has one frame; of one that cannot be read, `read_video` says so."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["GIF"]) as picture:
+            return not getattr(picture, "is_animated", True)
+    except Exception:  # see `read_image`
+        return False
+
+
 def read_video(path: Path | str) -> tuple[Iterator[np.ndarray], float]:
     """A film's frames, (H, W, 3) uint8 each, one at a time, and its frames per second.
 
@@ -487,11 +519,53 @@ def _exact(fps: float) -> float:
     return whole / 1.001 if whole and abs(whole / 1.001 - fps) < 0.005 else fps
 
 
+def _font(size: int, line: str = "") -> Any:
+    """The first font that has a picture of every letter, or of most: then that is said, once."""
+    signs = {sign for sign in line if not sign.isascii() and _is_seen(sign)}
+    names = ("", *FONTS)
+    whole = (name for name in names if all(_draws(name, sign) for sign in signs))
+    best = next(whole, None)
+    if best is None:
+        _say_lacking()
+        best = max(names, key=lambda name: sum(_draws(name, sign) for sign in signs))
+    return _opened(best, size)
+
+
+def _is_seen(sign: str) -> bool:
+    """Not a space or a mark of control."""
+    return unicodedata.category(sign)[0] not in "ZC"
+
+
 @functools.cache
-def _font(size: int) -> Any:
+def _opened(name: str, size: int) -> Any:
+    """A font that the system has under this file name, or None; "" is Pillow's own."""
     from PIL import ImageFont
 
-    return ImageFont.load_default(size)  # Aileron, inside Pillow: Latin letters only
+    if not name:
+        return ImageFont.load_default(size)  # Aileron, inside Pillow: Latin letters only
+    try:
+        return ImageFont.truetype(name, size)  # found where Windows, macOS and Linux keep theirs
+    except OSError:
+        return None
+
+
+@functools.cache
+def _draws(name: str, sign: str) -> bool:
+    """Whether a font has a picture of its own for a letter; what it lacks all looks alike."""
+    font = _opened(name, 32)
+    if font is None:
+        return False
+    drawn, lacking = (font.getmask(each) for each in (sign, NO_SIGN))
+    return drawn.size != lacking.size or bytes(drawn) != bytes(lacking)
+
+
+@functools.cache  # said once
+def _say_lacking() -> None:
+    print(
+        "No font on this system has some of the letters that are drawn: they become boxes. Noto "
+        "Sans CJK and Nanum Gothic have Korean ones (Debian, Ubuntu: apt install fonts-nanum).",
+        file=sys.stderr,
+    )
 
 
 def _mode(size: int) -> str:
@@ -501,7 +575,24 @@ def _mode(size: int) -> str:
 
 def text_width(line: str, size: int = 10) -> int:
     """In pixels, as `draw_text` sets it."""
-    return math.ceil(_font(size).getlength(line, mode=_mode(size)))
+    line = _composed(line)
+    return math.ceil(_font(size, line).getlength(line, mode=_mode(size)))
+
+
+def _composed(line: str) -> str:
+    """Letters in one piece, as fonts have them: macOS keeps names in pieces."""
+    return unicodedata.normalize("NFC", line)
+
+
+def _ascent(size: int) -> int:
+    """Pixels from a row's top to the line that its letters stand on, whichever their font."""
+    return int(_opened("", size).getmetrics()[0])
+
+
+def _write(pen: Any, at: tuple[int, int], line: str, colour: Colour, size: int) -> None:
+    """A line of text that begins at `at` and stands there."""
+    line = _composed(line)
+    pen.text(at, line, fill=colour, font=_font(size, line), anchor="ls")
 
 
 def draw_text(
@@ -523,12 +614,12 @@ def draw_text(
     pen = ImageDraw.Draw(picture)
     pen.fontmode = _mode(size)
     lines = [lines] if isinstance(lines, str) else list(lines)
-    (x, y), pitch = at, size + 2
+    (x, y), pitch, ascent = at, size + 2, _ascent(size)
     if background is not None and lines:
         right = x + max(text_width(line, size) for line in lines) + 2
         pen.rectangle((x - 3, y - 2, right, y + pitch * len(lines)), fill=background)
     for row, line in enumerate(lines):
-        pen.text((x, y + row * pitch), line, fill=colour, font=_font(size))
+        _write(pen, (x, y + row * pitch + ascent), line, colour, size)
     return np.array(picture)
 
 
@@ -551,10 +642,10 @@ def side_panel(
     picture = Image.new("RGB", (width, height), PANEL)
     pen = ImageDraw.Draw(picture)
     pen.fontmode = _mode(size)
-    font, pitch, pad = _font(size), size + 3, max(3, size // 3)
+    pitch, pad = size + 3, max(3, size // 3)
     y = pad
     for line in lines:
-        pen.text((pad, y), line, fill=INK, font=font)
+        _write(pen, (pad, y + _ascent(size)), line, INK, size)
         y += pitch
     if bars:
         y += pad if lines else 0
@@ -570,7 +661,7 @@ def side_panel(
             figure = f"{value:.2f}"
             place = width - pad - 2 - text_width(figure, size)
             base = y + (pitch - 1 + round(0.7 * size)) // 2  # capitals are 0.7 of the size high
-            pen.text((pad + 2, base), name, fill=INK, font=font, anchor="ls")
-            pen.text((place, base), figure, fill=INK, font=font, anchor="ls")
+            _write(pen, (pad + 2, base), name, INK, size)
+            _write(pen, (place, base), figure, INK, size)
             y += pitch
     return np.array(picture)

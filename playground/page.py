@@ -30,7 +30,7 @@ def write_html(
         title=escaped(title), style=STYLE, contents=contents, commands=shell, sections=sections
     )
     with atomic_path(out) as aside:
-        aside.write_text(page, encoding="utf-8")
+        aside.write_text(page, encoding="utf-8", errors="backslashreplace")  # names of files
 
 
 def checked(out: Path | str) -> Path:

@@ -82,7 +82,7 @@ def find(family: str, weights: str | Path) -> Path:
     """The file that `weights` names: "imagenet" (downloaded), a name of what ships, or a path."""
     if weights == "imagenet":
         return fetch(family)
-    shipped = {path.stem: path for path in sorted(ZOO.glob("*.safetensors"))}
+    shipped = _shipped()
     if weights in shipped:
         return shipped[str(weights)]
     if not os.path.exists(weights):  # False too where the system refuses the very name
@@ -92,6 +92,15 @@ def find(family: str, weights: str | Path) -> Path:
             f"{', '.join(names)}.{nearest(str(weights), names)}"
         )
     return Path(weights)
+
+
+def is_name(weights: str | Path) -> bool:
+    """Whether `find` knows them by name, so that they are found without a file of one's own."""
+    return weights == "imagenet" or weights in _shipped()
+
+
+def _shipped() -> dict[str, Path]:
+    return {path.stem: path for path in sorted(ZOO.glob("*.safetensors"))}
 
 
 def read(path: Path) -> dict[str, Tensor]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import math
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ import numpy as np
 
 from generators.caption import load
 from generators.caption_views import attention_film, attention_sheet
-from generators.captioner import Caption, Captioner
+from generators.captioner import PHOTOS, Caption, Captioner, ships
 from generators.commentator import Commentator, subtitles
 from playground.device import find
 from playground.errors import UserError
@@ -22,45 +25,93 @@ from playground.media import (
     VideoWriter,
     check_apart,
     check_suffix,
+    is_film,
     read_image,
     read_video,
     recording,
     write_image,
 )
 from playground.run import atomic_path
-from scripts.scoring import dumps
+from scripts.scoring import counted, dumps
 
+SCREEN = (210, 160)  # height and width of the console's pictures, which are often enlarged
 FILM_FPS = 30  # of attention films
 WORD_S = 0.4  # that a word stays there
 
 
 def run_caption(args: argparse.Namespace) -> None:
     """A line for each picture; a film gets its captions burnt in, and a subtitle file."""
-    films = [path for path in args.pictures if path.suffix.lower() in FILMS]
-    if films and (len(args.pictures) > 1 or args.attention):
+    first = args.pictures[0]
+    alone = len(args.pictures) == 1 and not first.is_dir()
+    films = [path for path in args.pictures if is_film(path) and not path.is_dir()]
+    if films and (not alone or args.attention):
         raise UserError("One film at a time, and --attention is for a picture.")
-    if args.attention and len(args.pictures) > 1:
+    if args.attention and not alone:
         raise UserError("--attention shows one picture; name one.")
     if args.out and not films:
         raise UserError("--out is for a film; pictures' captions are printed.")
     if args.attention and args.attention.suffix.lower() not in FILMS:
         check_suffix(args.attention)
-    captioner = load(args.captioner, args.encoder)
-    captioner.parts.to(find(args.device))
+
+    @functools.cache
+    def loaded(source: str | None) -> Captioner:
+        found = load(source, args.encoder)
+        found.parts.to(find(args.device))
+        return found
+
     if films:
-        _caption_film(args, captioner, films[0])
+        _caption_film(args, loaded(args.captioner), first)
         return
-    pictures = [read_image(path) for path in args.pictures]  # all, before any is described
-    found = [_look(args, captioner, picture) for picture in pictures]
-    if args.attention:
-        _draw_attention(args.attention, pictures[0], found[0])
-    if args.json:
-        print(dumps([_plain(path, one) for path, one in zip(args.pictures, found, strict=True)]))
-    else:
-        for path, one in zip(args.pictures, found, strict=True):
-            print(one.text if len(found) == 1 else f"{path}: {one.text}")
+    rows = []
+    for path, picture in _pictures(args.pictures):
+        captioner = loaded(args.captioner or _usual(picture, args.register))
+        found = _look(args, captioner, picture)
         if args.attention:
-            print(args.attention)
+            _draw_attention(args.attention, captioner.seen(picture), found)
+        if args.json:
+            rows.append(_plain(path, found))
+        else:
+            print(found.text if alone else f"{path}: {found.text}", flush=True)
+    if args.json:
+        print(dumps(rows))
+    elif args.attention:
+        print(args.attention)
+
+
+def _pictures(paths: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray]]:
+    """Those that are named, which are all read before the first is given, and those of folders."""
+    named = {path: read_image(path) for path in paths if not path.is_dir()}
+    for path in paths:
+        if path in named:
+            yield path, named[path]
+        else:
+            yield from _of_folder(path)
+
+
+def _of_folder(folder: Path) -> Iterator[tuple[Path, np.ndarray]]:
+    """Its pictures, by name; in the end a line says how many files are none."""
+    files = [file for file in sorted(folder.iterdir()) if file.is_file()]
+    shown = [file for file in files if not file.name.startswith(".")]  # what systems leave behind
+    left: list[UserError] = []
+    for file in shown:
+        try:
+            picture = read_image(file)
+        except UserError as error:
+            left.append(error)
+        else:
+            yield file, picture
+    if len(left) == len(shown):
+        raise UserError(f"There is no picture in {folder} that can be read.")
+    if left:
+        count = counted(len(shown), "file")
+        print(f"Left out {len(left):,} of {count} in {folder}: {left[0]}", file=sys.stderr)
+
+
+def _usual(picture: np.ndarray, register: str | None) -> str | None:
+    """The captioner for a picture where none is named: None, that of games, or that of photos."""
+    height, width = picture.shape[:2]
+    of_game = width * SCREEN[0] == height * SCREEN[1] or register is not None
+    return None if of_game or not ships(PHOTOS) else f"zoo:{PHOTOS}"
 
 
 def _look(args: argparse.Namespace, captioner: Captioner, picture: np.ndarray) -> Caption:
@@ -101,7 +152,7 @@ def _caption_film(args: argparse.Namespace, captioner: Captioner, path: Path) ->
         comment.close()
     text = out.with_suffix(".srt")
     with atomic_path(text) as aside:
-        aside.write_text(subtitles(comment.lines, fps), encoding="utf-8")
+        aside.write_text(subtitles(comment.lines, fps), encoding="utf-8", errors="backslashreplace")
     if args.json:
         lines = [
             {"start": line.start / fps, "end": line.end / fps, "caption": line.text}
@@ -119,9 +170,13 @@ def _caption_film(args: argparse.Namespace, captioner: Captioner, path: Path) ->
 def add_caption(verb: argparse.ArgumentParser) -> None:
     """The flags of the verb."""
     add = verb.add_argument
-    text = "picture files, or one film (.mp4, .gif)"
+    text = "picture files, folders of them, or one film (.mp4, .gif, .mov, .mkv, .webm, ...)"
     add("pictures", nargs="+", type=Path, metavar="PICTURE", help=text)
-    text = "a run of train caption, a captioner's file, or zoo:NAME (default: the one that ships)"
+    text = (
+        "a run of train caption, a captioner's file, or zoo:NAME (default: zoo:games for films, "
+        "for pictures of 160x210 or a multiple of it in both sides, and with --register; for "
+        "others zoo:photos, where it ships)"
+    )
     add("--captioner", metavar="SOURCE", help=text)
     text = "the encoder's weights, for a captioner that names published ones (default: fetched)"
     add("--encoder", type=Path, metavar="FILE", help=text)

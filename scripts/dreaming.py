@@ -12,6 +12,7 @@ from generators.dcgan import features_to_score
 from generators.dreamer import Dreamer, load
 from playground import data, window
 from playground.data import Pictures
+from playground.device import find
 from playground.errors import UserError
 from playground.media import RECORDINGS, VideoWriter, check_film, check_suffix, write_image
 from playground.run import Run
@@ -37,6 +38,7 @@ def run_dream(args: argparse.Namespace) -> None:
     if args.walk:
         check_film(args.walk)
     dreamer = load(args.source)
+    dreamer.network.to(find(args.device))
     out = Run.open(args.source).gallery if Path(args.source).is_dir() else RECORDINGS
     name = f"{args.label}-{args.seed}" if args.label else f"{args.seed}"
     sheet = args.out or out / f"dreams-{name}.png"
@@ -110,3 +112,5 @@ def add_dream(verb: argparse.ArgumentParser) -> None:
         "each dream: learned by heart, or imagined?")  # fmt: skip
     add("--data", metavar="SPEC", help="those real pictures, where the run does not say")
     add("--window", action="store_true", help="a window or nothing: an error without a display")
+    text = "where to compute (default auto: CUDA, MPS or CPU)"
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help=text)

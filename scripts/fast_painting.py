@@ -25,6 +25,7 @@ from playground.media import (
     PICTURES,
     VideoWriter,
     check_suffix,
+    is_film,
     read_image,
     read_video,
     recording,
@@ -34,7 +35,6 @@ from playground.media import (
 from scripts.outputs import check_outputs, numbered
 from scripts.painted_sheets import CELL_PX, sheet, strip, write_sliders
 
-FILM_FORMATS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".gif")
 PAGES = (".html", ".htm")
 TOLD_SECONDS = 5.0  # between two lines on a film's progress
 
@@ -98,11 +98,11 @@ def run_fast(args: argparse.Namespace) -> None:
         _sheets(painter, content, args)
         return
     mixture = painter.mixture(blend_of(painter, args.style or ()))
-    if args.beside and content.suffix.lower() not in FILM_FORMATS:
+    if args.beside and not is_film(content):
         raise UserError("--beside shows a film beside its original: name a film as --content.")
     if content.is_dir():
         _folder(painter, mixture, content, args)
-    elif content.suffix.lower() in FILM_FORMATS:
+    elif is_film(content):
         _film(painter, mixture, content, args)
     else:
         _picture(painter, mixture, content, args.out or _named(content, args, ".png"), args)

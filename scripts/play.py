@@ -48,6 +48,9 @@ from scripts.watching import run_watch
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
     torch.set_flush_denormal(True)  # denormals slow a CPU's updates by a third; before any thread
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show spoils nothing
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
         words.insert(0, "watch")

@@ -16,10 +16,11 @@ from generators.caption_files import Split
 from generators.caption_judges import PHOTOS, Judge
 from generators.caption_pairs import Pairs, Photos
 from generators.caption_views import attention_sheet, last_picture
-from generators.captioner import Caption
+from generators.captioner import Caption, load_own
 from playground import data, ranks
 from playground.data import to_stderr
 from playground.errors import UserError
+from playground.exports import LAST
 from playground.folders import Say
 from playground.gallery import CAPTIONS
 from playground.media import write_image
@@ -62,6 +63,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def _build(args: argparse.Namespace, config: CaptionConfig, settings: TrainerConfig) -> Captioning:
     config.check()
     say = to_stderr if ranks.rank() == 0 else lambda text: None  # once, not once a process
+    words = load_own(args.resume / LAST).vocabulary if args.resume else None
     kind, rest = data.parse(_data(config.data))
     if kind != "atari":
         if config.size[0] != config.size[1] or config.frames > 1:
@@ -69,7 +71,7 @@ def _build(args: argparse.Namespace, config: CaptionConfig, settings: TrainerCon
                 "Photos are read as squares, one by one: set --size 224,224 and no --frames."
             )
         learned, held_out = (_photos(config, split, say) for split in SPLITS)
-        return Captioning(config, learned, held_out, PHOTOS, settings.steps, settings.seed)
+        return Captioning(config, learned, held_out, PHOTOS, settings.steps, settings.seed, words)
     if args.resume:
         clips = store.read(Path(args.resume) / KEPT, "learned", "held_out")
     else:
@@ -87,7 +89,7 @@ def _build(args: argparse.Namespace, config: CaptionConfig, settings: TrainerCon
             f"{frames} and --size {height},{width}."
         )
     pairs, others = GamePairs(clips[0], STILLS), GamePairs(clips[1])
-    task = Captioning(config, pairs, others, GAMES, settings.steps, settings.seed)
+    task = Captioning(config, pairs, others, GAMES, settings.steps, settings.seed, words)
     task.keep = lambda run: store.save(run / KEPT, learned=clips[0], held_out=clips[1])
     return task
 

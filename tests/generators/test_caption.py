@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from generators import caption_memory
 from generators.caption import PRESETS, Captioning, for_clips
@@ -240,6 +241,31 @@ def test_a_trained_captioner_learns_on(tmp_path):
     assert went_on[0]["loss"] < 0.3 * run.metrics()[0]["loss"]
     with pytest.raises(UserError, match="has another hidden"):
         made(start=source, hidden=64)
+
+
+def test_a_started_encoder_is_what_it_was_there(tmp_path):
+    """Tuned before, it is not the published one that --weights names by default."""
+    tuned = trained(made(updates=3), tmp_path / "tuned", 3).path / "last.safetensors"
+    frozen = trained(made(updates=3, encoder_rate=0.0), tmp_path / "frozen", 3).path
+    for source, published in ((tuned, None), (frozen / "last.safetensors", "arcade")):
+        task = made(start=str(source), updates=3, encoder_rate=0.0)
+        task.export(tmp_path / "on.safetensors")
+        task.close()
+        found, wanted = load(tmp_path / "on.safetensors"), load(source)
+        assert found.plan.published == published
+        states = [each.parts.encoder.state_dict() for each in (found, wanted)]
+        assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_weights_of_a_file_are_kept(tmp_path):
+    """Whatever its name is."""
+    file = tmp_path / "no_suffix"
+    save_file(made().parts.encoder.backbone.state_dict(), file.with_suffix(".safetensors"))
+    torch.save(load_file(file.with_suffix(".safetensors")), file)
+    for weights in (file, file.with_suffix(".safetensors")):
+        task = made(weights=str(weights), encoder_rate=0.0)
+        assert task.captioner().plan.published is None
+        task.close()
 
 
 def test_rates_of_encoder_and_decoder():

@@ -1,4 +1,5 @@
 import json
+import unicodedata
 import zipfile
 
 import numpy as np
@@ -204,6 +205,51 @@ def test_captions_by_name_with_zip_archives(tmp_path):
     assert read(tmp_path, "val")[0] == {"b": (30, ["three"])}
     pictures(tmp_path / "loose", "z.png", "b.png")  # files go before members
     assert read(tmp_path, "val")[0] == {"b": (20, ["three"])}
+
+
+NAME, IN_PIECES = "강아지.png", unicodedata.normalize("NFD", "강아지.png")
+TEXTS = {  # by caption file; {} is the picture's name
+    "captions.json": '{{"{}": {{"split": "train", "captions": ["x"]}}}}',
+    "dataset_flickr8k.json": json.dumps(karpathy(("NAME", "train", ["x"])))
+    .replace("{", "{{").replace("}", "}}").replace("NAME", "{}"),
+    "captions_train2017.json": '{{"images": [{{"id": 1, "file_name": "{}"}}], "annotations": '
+    '[{{"id": 1, "image_id": 1, "caption": "x"}}]}}',
+    "Flickr8k.token.txt": "{}#0\tx\n",
+    "captions.txt": "image,caption\n{},x\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("file", TEXTS)
+@pytest.mark.parametrize(("written", "lying"), [(NAME, IN_PIECES), (IN_PIECES, NAME)])
+def test_names_of_every_system_meet(tmp_path, file, written, lying):
+    """MacOS keeps letters in pieces, others in one."""
+    write(tmp_path / file, TEXTS[file].format(written))
+    write(tmp_path / "Flickr_8k.trainImages.txt", f"{lying}\n")
+    pictures(tmp_path, lying)
+    assert read(tmp_path)[0] == {NAME: (10, ["x"])}
+
+
+def test_a_split_by_hash_is_the_same_on_every_system(tmp_path):
+    names = [f"{number}강.png" for number in range(20)]
+    for number, form in enumerate(("NFC", "NFD")):
+        rows = [f"{unicodedata.normalize(form, name)},x" for name in names]
+        write(tmp_path / str(number) / "captions.txt", "\n".join(["image,caption", *rows]))
+        pictures(tmp_path / str(number), *names)
+    one, other = (read(tmp_path / folder)[0] for folder in "01")
+    assert one == other and len(one) < 20
+
+
+@pytest.mark.parametrize("code", ["cp949", "utf-8", "cp437"])
+def test_archives_that_do_not_tell_the_code_of_their_names(tmp_path, code):
+    """Of Korean Windows, of macOS, and by the standard."""
+    name = "Müllers.png" if code == "cp437" else NAME
+    write(tmp_path / "captions.json", {name: {"split": "train", "captions": ["x"]}})
+    stored = (IN_PIECES if code == "utf-8" else name).encode(code)
+    plain = f"{'x' * (len(stored) - 4)}.png"  # in its place, so that no flag is set
+    archive(tmp_path / "a.zip", plain)
+    data = (tmp_path / "a.zip").read_bytes()
+    (tmp_path / "a.zip").write_bytes(data.replace(plain.encode(), stored))
+    assert read(tmp_path)[0] == {name: (10, ["x"])}
 
 
 def test_the_kind_chooses_between_caption_files(tmp_path):

@@ -8,11 +8,13 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
 
 from generators import captioner
 from generators.captioner import Captioner, Parts, Plan, load, waves, word_of
 from generators.words import BEGIN, END, Vocabulary
 from playground.errors import UserError
+from playground.media import read_image, write_image
 
 WORDS = ["<describe>", "<comment>", "a", "ball", "the", "paddle", ".", "moves"]
 PLAN = Plan(
@@ -82,6 +84,38 @@ def test_forms_of_the_same_clip_give_the_same_caption():
     wanted = one.caption(array[0]) + one.caption(array[1]) + one.caption(array[2])
     assert one.caption(list(array)) == one.caption(floats) == wanted
     assert one.caption(array[0][[0, 0, 1, 1]]) == wanted[:1]  # as many frames as the plan has
+
+
+@pytest.mark.parametrize("shape", [(60, 150), (150, 60), (90, 90), (300, 200)])
+def test_pictures_are_seen_as_trainings_read_them(shape, tmp_path):
+    """Covered, the centre kept, and not stretched; see `caption_data`."""
+    one = made(replace(PLAN, frames=1, grid=None, size=(84, 84)))
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    smooth = np.stack([np.sin(x / 9), np.sin(y / 7), np.cos((x + y) / 8)], -1)
+    picture = (127 * smooth + 128).astype(np.uint8)
+    write_image(tmp_path / "a.png", picture)
+    wanted = read_image(tmp_path / "a.png", (84, 84))
+    seen = one.fitted(picture)[0].permute(1, 2, 0).numpy() * 255
+    assert np.abs(seen - wanted).max() < 8  # Pillow cuts between pixels, not beside them
+    middle = one.seen(picture)
+    side = min(shape)
+    assert middle.shape == (side, side, 3)
+    assert torch.equal(one.fitted(middle), one.fitted(picture))
+    assert one.caption([picture, picture[:40]])[:1] == one.caption(middle)  # of any sizes
+
+
+def test_screens_of_games_are_seen_whole():
+    one = made()
+    small, large = clips(), clips(height=80, width=96)
+    unit = torch.from_numpy(small[0]).permute(0, 3, 1, 2) / 255
+    assert torch.equal(one.fitted(small[0])[0], unit)
+    x = torch.from_numpy(large[0]).permute(0, 3, 1, 2) / 255
+    whole = F.interpolate(x, (40, 48), mode="bilinear", antialias=True, align_corners=False)
+    assert torch.allclose(one.fitted(large[0])[0], whole, atol=1e-6)
+    assert np.array_equal(one.seen(large[0, 0]), large[0, 0])
+    several = one.fitted([small[0], large[1], clips(height=80, width=48)[2]])  # of any sizes
+    assert several.shape == (3, 2, 3, 40, 48)
+    assert torch.equal(several[2], one.fitted(clips(height=80, width=48)[2, :, 20:60])[0])
 
 
 def test_registers_begin_with_words_of_their_own():

@@ -37,13 +37,48 @@ def told(comment, frames):
 def test_it_looks_at_the_last_quarter_of_a_second():
     parrot = Parrot()
     comment = Commentator(parrot)
-    said = told(comment, [frame(i, reward=float(i == 40)) for i in range(60)])
+    said = told(comment, [frame(i, reward=float(i == 10)) for i in range(60)])
     assert parrot.register == "comment"
     first = next(i for i, text in enumerate(said) if text)
-    assert first == 46  # 0.1 s after the point
+    assert first == 16  # 0.1 s after the point
     (clip,) = parrot.seen
     assert clip.shape == (4, 20, 160, 3)
-    assert [int(each[0, 0, 0]) for each in clip] == [31, 36, 41, 46]
+    assert [int(each[0, 0, 0]) for each in clip] == [1, 6, 11, 16]
+
+
+def plain(count):
+    """Frames of a film, of which nothing is known."""
+    return [Frame(np.full((20, 160, 3), i, np.uint8)) for i in range(count)]
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_short_film_is_told_as_soon_as_a_clip_is_seen(live):
+    parrot = Parrot()
+    comment = Commentator(parrot, live=live)
+    told(comment, plain(16))
+    while live and not comment._coming[0].done():
+        time.sleep(0.01)
+    told(comment, plain(14))
+    comment.close()
+    assert [int(each[0, 0, 0]) for each in parrot.seen[0]] == [0, 5, 10, 15]
+    assert comment.lines == [Line(15 + live, 30, "The ball flies. 1")]
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_a_film_shorter_than_a_clip_is_told_at_its_end(count):
+    parrot = Parrot()
+    comment = Commentator(parrot)
+    assert not any(told(comment, plain(count)))
+    comment.close()
+    comment.close()
+    assert [clip.shape for clip in parrot.seen] == [(count, 20, 160, 3)]
+    assert comment.lines == [Line(0, count, "The ball flies. 1")]
+
+
+def test_of_nothing_nothing_is_told():
+    comment = Commentator(Parrot())
+    comment.close()
+    assert not comment.lines
 
 
 def test_pictures_alone_are_enough_for_a_captioner_of_pictures():
@@ -101,8 +136,8 @@ def test_silence_ends_and_an_episode_begins_anew():
 def test_other_speeds_of_films_are_other_steps():
     parrot = Parrot()
     comment = Commentator(parrot, fps=30)
-    told(comment, [frame(i, reward=float(i == 20)) for i in range(30)])
-    assert [int(each[0, 0, 0]) for each in parrot.seen[0]] == [17, 19, 21, 23]
+    told(comment, [frame(i, reward=float(i == 5)) for i in range(30)])
+    assert [int(each[0, 0, 0]) for each in parrot.seen[0]] == [2, 4, 6, 8]
 
 
 def test_in_a_thread_no_frame_waits():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from playground.inputs import covering, fitted, to_batch
+from playground.inputs import centre, covering, fitted, to_batch
 
 
 def test_to_batch_reads_arrays_channels_last_and_tensors_channels_first():
@@ -18,6 +18,7 @@ def test_covering_keeps_the_centre():
     assert torch.equal(covering(ramp, (4, 4)), ramp[..., 2:6])
     assert covering(ramp, (2, 2)).mean() == pytest.approx(ramp[..., 2:6].mean())
     assert covering(ramp, (6, 3)).shape == (1, 1, 6, 3)
+    assert centre(4, 8, (2, 2)) == (slice(0, 4), slice(2, 6))
 
 
 def test_fitted_has_the_channels_and_the_size():

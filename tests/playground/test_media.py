@@ -3,6 +3,7 @@ import signal
 import stat
 import subprocess
 import sys
+import unicodedata
 import zlib
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from playground.media import (
     draw_text,
     encode_image,
     gif_rate,
+    is_film,
     read_image,
     read_video,
     side_panel,
@@ -518,6 +520,17 @@ def test_bad_films(tmp_path):
             read_video(tmp_path / bad)
 
 
+def test_a_gif_of_one_frame_is_a_picture(tmp_path):
+    for count in (1, 2):
+        first, *others = [Image.fromarray(next(moving(i + 1)).pixels + i) for i in range(count)]
+        first.save(tmp_path / f"{count}.GIF", save_all=True, append_images=others)
+    assert not is_film(tmp_path / "1.GIF") and is_film(tmp_path / "2.GIF")
+    (tmp_path / "broken.gif").write_bytes(b"GIF89a")
+    for name in ("broken.gif", "absent.gif", "a.mp4", "a.MOV"):  # `read_video` says what is wrong
+        assert is_film(tmp_path / name)
+    assert not is_film(tmp_path / "a.png")
+
+
 # Drawing
 
 
@@ -530,6 +543,59 @@ def test_text_is_drawn_on_a_copy_in_whole_pixels():
     assert abs(right - (4 + text_width("return 21"))) <= 4
     assert np.array_equal(draw_text(black, "a"), draw_text(black, ["a"]))
     assert (draw_text(black, "x", background=(9, 9, 9)) == 9).any()
+
+
+@pytest.fixture
+def korean(tmp_path, monkeypatch):
+    """A system whose one font has "한" alone, as a slope, and boxes for all else."""
+    builder = pytest.importorskip("fontTools.fontBuilder").FontBuilder(1000)
+    pens = pytest.importorskip("fontTools.pens.ttGlyphPen")
+    outlines = {".notdef": [(50, 0), (50, 700), (450, 700), (450, 0)], "han": [(0, 0), (900, 800)]}
+    outlines["han"] += [(900, 0)]
+    glyphs = {}
+    for name, points in outlines.items():
+        pen = pens.TTGlyphPen(None)
+        pen.moveTo(points[0])
+        for point in points[1:]:
+            pen.lineTo(point)
+        pen.closePath()
+        glyphs[name] = pen.glyph()
+    builder.setupGlyphOrder(list(glyphs))
+    builder.setupCharacterMap({ord("한"): "han"})
+    builder.setupGlyf(glyphs)
+    builder.setupHorizontalMetrics({name: (1000, 0) for name in glyphs})
+    builder.setupHorizontalHeader(ascent=1200, descent=-300)
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(tmp_path / "korean.ttf")
+    monkeypatch.setattr(media, "FONTS", ("nowhere.ttf", str(tmp_path / "korean.ttf")))
+    media._say_lacking.cache_clear()
+
+
+def drawn(*lines):
+    return draw_text(np.zeros((40, 80, 3), np.uint8), lines, size=14)
+
+
+@pytest.mark.usefixtures("korean")
+def test_letters_that_pillows_font_lacks_are_found_in_the_systems(capsys):
+    whole, pieces = "한", unicodedata.normalize("NFD", "한")
+    assert not np.array_equal(drawn(whole), drawn("중"))  # a box
+    assert np.array_equal(drawn(whole), drawn(pieces)) and text_width(whole) == text_width(pieces)
+    rows = np.nonzero(drawn(whole).any(axis=(1, 2)))[0]
+    assert rows.min() >= 3 and rows.max() <= 3 + 14  # on the line of other letters
+    panel = side_panel(60, 80, [whole], {whole: 1.0}, size=14)
+    assert not np.array_equal(panel, side_panel(60, 80, ["중"], {"중": 1.0}, size=14))
+    capsys.readouterr()
+    assert not np.array_equal(drawn("a"), drawn("b"))  # of Pillow's own, which has these
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("korean")
+def test_letters_that_no_font_has_are_told_once(capsys):
+    for line in ("한 7", "중", "중국", "\udcff 한"):
+        drawn(line)
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "Nanum" in told
 
 
 def test_side_panel_bars_rank_the_values():

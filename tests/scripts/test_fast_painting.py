@@ -92,6 +92,14 @@ def test_a_picture(capsys):
     assert np.array_equal(read_image(out), expected)  # nobody asked for its end
 
 
+def test_a_gif_of_one_frame_is_a_picture(capsys):
+    Image.open("photo.png").save("photo.gif")
+    assert paint("--content", "photo.gif", "--out", "a.png") == 0
+    assert read_image("a.png").shape == (31, 45, 3)
+    assert paint("--content", "photo.gif", "--beside") == 2
+    assert "name a film" in capsys.readouterr().err
+
+
 def test_a_blend_a_size_and_sixteen_bits():
     words = "--content photo.png --style great_wave:0.25 --style starry_night:0.75 --size 90"
     assert paint(*words.split(), "--out", "a.png", "--bits", "16") == 0

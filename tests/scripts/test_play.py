@@ -1,5 +1,6 @@
 """Each verb as a door: a few frames or updates; each kind of bad input: one sentence, status 2."""
 
+import io
 import json
 import os
 import shutil
@@ -578,6 +579,35 @@ def test_a_mistake_in_a_process_of_its_own():
     )
     assert found.returncode == 2 and found.stdout == ""
     assert len(found.stderr.splitlines()) == 1 and "'pong'" in found.stderr
+
+
+def encoded(monkeypatch, stream, encoding):
+    """What is written to a standard stream of that encoding."""
+    data = io.BytesIO()
+    monkeypatch.setattr(sys, stream, io.TextIOWrapper(data, encoding))
+    return data
+
+
+def test_names_that_the_terminal_cannot_show_spoil_nothing(monkeypatch):
+    run = Run.create(Path("runs"), "dqn", "a", {})
+    out, err = (encoded(monkeypatch, stream, "cp1252") for stream in ("stdout", "stderr"))
+    assert main(["gallery", str(run.path), "--out", "쪽.html"]) == 0
+    assert out.getvalue() == b"\\ucabd.html\n" and Path("쪽.html").exists()
+    assert main(["gallery", "쪽"]) == 2
+    sys.stderr.flush()
+    assert b"\\ucabd" in err.getvalue() and b"not a run" in err.getvalue()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are always text there")
+def test_names_that_are_no_text(monkeypatch):
+    run = Run.create(Path("runs"), "dqn", "a\udcff", {})
+    write_image(run.gallery / "b\udcff.png", np.zeros((4, 4, 3), np.uint8))
+    monkeypatch.setattr("playground.gallery.EMBED_BYTES", 0)  # pictures are linked
+    out = encoded(monkeypatch, "stdout", "utf-8")
+    assert main(["gallery", str(run.path), "--out", "c\udcff.html"]) == 0
+    assert out.getvalue() == b"c\\udcff.html\n"
+    page = Path("c\udcff.html").read_text("utf-8")
+    assert '<h2 id="run-0">a\\udcff</h2>' in page and "a%FF/gallery/b%FF.png" in page
 
 
 VERBS = ["watch", "train", "evaluate", "report", "dream", "paint", "caption", "gallery", "zoo"]

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from agents.commentary import clips as commentary_clips
 from agents.commentary import store
 from generators.captioner import load
-from playground.media import read_image, read_video, write_image
+from playground.frames import Frame
+from playground.media import VideoWriter, read_image, read_video, write_image
 from playground.run import Run
-from scripts import train_caption
+from playground.weights import ZOO
+from scripts import captioning, train_caption
 from scripts.play import main
 
 SMALL = [
@@ -97,6 +100,33 @@ def test_going_on(trained, photos, tmp_path, capsys):
     assert ["reward" in line for line in lines][-2:] == [True, True]
 
 
+@pytest.mark.parametrize("flag", ["--start", "--weights"])
+def test_going_on_without_what_it_began_with(flag, trained, photos, capsys):
+    """The run has all of it; what its encoder is, it remembers."""
+    source = trained / "last.safetensors" if flag == "--start" else ZOO / "arcade.safetensors"
+    gone = Path(shutil.copy(source, "gone.safetensors"))
+    data = ["--data", f"flickr8k:{photos}", "--size", "32,32"]
+    argv = ["train", "caption", *data, *SMALL, flag, str(gone), "--updates", "2", "--name", "a"]
+    assert main(argv) == 0
+    before = load("runs/caption/a")
+    gone.unlink()
+    assert main(["train", "caption", "--resume", "runs/caption/a", "--steps", "3"]) == 0
+    after = load(Path("runs/caption/a") / "last.safetensors")
+    assert after.card["updates"] == 3
+    assert after.plan.published == before.plan.published == {"--start": "arcade"}.get(flag)
+    assert after.vocabulary.words == before.vocabulary.words
+
+
+def test_other_captions_are_not_gone_on_with(trained, photos, capsys):
+    shutil.copytree(trained, "caption/b")
+    shutil.copytree(photos, "other")
+    about = (photos / "captions.json").read_text().replace("wall", "door")
+    Path("other/captions.json").write_text(about)
+    resume = ["train", "caption", "--resume", "caption/b", "--steps", "9"]
+    assert main([*resume, "--data", "flickr8k:other"]) == 2
+    assert "does not hold the captions" in capsys.readouterr().err
+
+
 def test_clips_of_games_are_kept_in_the_run(played, capsys):
     run = Run.open(played)
     learned, held_out = store.read(played / "clips.npz", "learned", "held_out")
@@ -125,12 +155,84 @@ def test_caption_pictures(trained, photos, capsys):
     assert found["caption"] == text and len(found["attention"]) == len(found["words"])
 
 
+def test_who_captions_what(trained, played, photos, capsys, monkeypatch):
+    """Photos by the captioner of photos, where the zoo has one; games by that of games."""
+    Path("zoo").mkdir()
+    monkeypatch.setattr("generators.captioner.ZOO", Path("zoo"))
+    shutil.copy(played / "last.safetensors", "zoo/games.safetensors")
+    shutil.copy(trained / "last.safetensors", "zoo/photos.safetensors")
+    asked = []
+    monkeypatch.setattr(
+        captioning, "load", lambda source, encoder: (asked.append(source), load(source, encoder))[1]
+    )
+
+    def asked_for(*argv):
+        asked.clear()
+        assert main(["caption", *argv]) == 0
+        return asked
+
+    photo = str(photos / "0.png")
+    for height, width, source in [
+        (210, 160, None), (420, 320, None), (160, 210, "zoo:photos"), (211, 160, "zoo:photos"),
+    ]:  # fmt: skip
+        write_image("a.png", np.zeros((height, width, 3), np.uint8))
+        assert asked_for("a.png") == [source], (height, width)
+    write_image("a.png", np.zeros((210, 160, 3), np.uint8))
+    assert asked_for("a.png", photo, "a.png", photo) == [None, "zoo:photos"]
+    assert asked_for(photo, "--register", "comment") == [None]
+    assert asked_for(photo, "--captioner", str(trained)) == [str(trained)]
+    with VideoWriter("f.mp4", 30) as film:
+        film.write(Frame(np.zeros((32, 32, 3), np.uint8)))
+    assert asked_for("f.mp4", "--out", "g.mp4") == [None]
+    Path("zoo/photos.safetensors").unlink()
+    assert asked_for(photo) == [None]
+
+
+def test_caption_a_folder(trained, photos, capsys):
+    folder = Path("mine")
+    folder.mkdir()
+    for number in (1, 0):
+        shutil.copy(photos / f"{number}.png", folder)
+    names = ["notes.txt", "film.mp4", ".DS_Store"]
+    for name in names:
+        (folder / name).write_text("no picture")
+    (folder / "deeper").mkdir()
+    argv = ["caption", "mine", "--captioner", str(trained)]
+    assert main(argv) == 0
+    out, err = capsys.readouterr()
+    assert [line.split(": ")[0] for line in out.splitlines()] == ["mine/0.png", "mine/1.png"]
+    assert len(err.splitlines()) == 1 and "Left out 2 of 4 files in mine: mine/film.mp4" in err
+    two = str(photos / "2.png")
+    assert main(["caption", "mine", two, *argv[2:], "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [each["picture"] for each in found] == ["mine/0.png", "mine/1.png", two]
+    assert main([*argv, "--attention", "a.png"]) == 2
+    assert main(["caption", "mine/deeper", *argv[2:]]) == 2
+    assert "There is no picture in mine/deeper" in capsys.readouterr().err
+
+
+def test_a_gif_of_one_frame_is_a_picture(trained, photos, capsys):
+    Image.open(photos / "0.png").save("0.gif")
+    assert main(["caption", "0.gif", "--captioner", str(trained)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 and not Path("recordings").exists()
+
+
 def test_attention_as_a_sheet_and_as_a_film(trained, photos, capsys):
     argv = ["caption", str(photos / "0.png"), "--captioner", str(trained), "--attention"]
     assert main([*argv, "looked.png"]) == 0 and main([*argv, "looked.mp4"]) == 0
     assert read_image("looked.png").shape[1] > 150
     assert list(read_video("looked.mp4")[0])
     assert main([*argv, "looked.txt"]) == 2
+
+
+def test_attention_lies_over_what_is_seen(trained, photos):
+    small = read_image(photos / "0.png")
+    wide = np.pad(small, ((0, 0), (40, 40), (0, 0)), mode="edge")
+    for name, picture in (("small.png", small), ("wide.png", wide)):
+        write_image(name, picture)
+        argv = ["caption", name, "--captioner", str(trained), "--attention"]
+        assert main([*argv, f"looked-{name}"]) == 0
+    assert np.array_equal(read_image("looked-small.png"), read_image("looked-wide.png"))
 
 
 def test_a_film_gets_captions_and_subtitles(played, capsys):
@@ -143,6 +245,17 @@ def test_a_film_gets_captions_and_subtitles(played, capsys):
     assert len(before) == len(after) and after[0].shape[0] > before[0].shape[0]
     assert about["lines"] and Path("g.srt").read_text().startswith("1\n00:00:0")
     assert main(["caption", "f.mp4", "--captioner", str(played), "--out", "f.mp4"]) == 2
+
+
+@pytest.mark.parametrize("count", [3, 20])
+def test_a_short_film_gets_a_subtitle(played, count, capsys):
+    with VideoWriter("f.mp4", 30) as film:
+        for _ in range(count):
+            film.write(Frame(np.zeros((210, 160, 3), np.uint8)))
+    assert main(["caption", "f.mp4", "--captioner", str(played), "--out", "g.mp4"]) == 0
+    assert len(list(read_video("g.mp4")[0])) == count
+    assert Path("g.srt").read_text("utf-8").startswith("1\n00:00:00,")
+    assert capsys.readouterr().out.startswith("0:00  ")
 
 
 def test_a_picture_for_a_captioner_of_clips(played, capsys):
@@ -171,8 +284,9 @@ def test_watch_speaks(played, capsys):
         (["train", "caption", "--data", "flickr8k:none"], "no folder"),
         (["train", "caption", "--data", "x", "--frames", "2"], "know clips"),
         (["train", "caption", "--data", "x", "--size", "32,48"], "squares"),
-        (["caption", "none.png"], "ships"),
-        (["caption", "none.png", "--captioner", "none"], "no file"),
+        (["caption", "none.png"], "no picture none.png"),
+        (["caption", "black.png"], "ships"),
+        (["caption", "black.png", "--captioner", "none"], "no file"),
         (["caption", "a.png", "b.png", "--attention", "o.png"], "one picture"),
         (["caption", "a.mp4", "b.png"], "One film"),
         (["caption", "a.png", "--out", "o.mp4"], "for a film"),
@@ -181,6 +295,7 @@ def test_watch_speaks(played, capsys):
 )
 def test_mistakes_are_one_sentence(argv, part, capsys, monkeypatch):
     monkeypatch.setattr("generators.captioner.ZOO", Path("empty"))
+    write_image("black.png", np.zeros((8, 8, 3), np.uint8))
     assert main(argv) == 2
     error = capsys.readouterr().err.strip()
     assert part in error and "Traceback" not in error and len(error.splitlines()) == 1

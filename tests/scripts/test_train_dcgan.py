@@ -15,7 +15,7 @@ from generators.dreamer import load
 from playground import checkpoint
 from playground.media import read_image, read_video, write_image
 from playground.run import Run
-from scripts import train_dcgan, training
+from scripts import dreaming, train_dcgan, training
 from scripts.play import _parser, main
 
 SMALL = [
@@ -285,6 +285,18 @@ def test_dreaming_of_a_file(trained, photos):
     assert (Path("recordings") / "neighbours-0.png").exists()
     assert main(["dream", str(file), "--out", "c.png", "--walk", "w.gif", "--seconds", "0.2"]) == 0
     assert Path("w.gif").exists()
+
+
+def test_dreaming_on_a_device(trained, monkeypatch, capsys):
+    line = ["dream", str(trained), "--count", "1", "--device"]
+    assert main([*line, "cpu"]) == 0
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "There is no cuda device here" in error_of(capsys, *line, "cuda")
+    asked = []
+    monkeypatch.setattr(dreaming, "find", lambda device: (asked.append(device), "meta")[1])
+    with pytest.raises(NotImplementedError, match="meta"):  # its weights went there
+        main(line[:-1])
+    assert asked == ["auto"]
 
 
 def test_truncation_holds_for_the_class_sheet_as_well(trained):
