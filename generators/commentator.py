@@ -95,7 +95,7 @@ class Commentator:
 
     def see(self, frame: Frame) -> Frame:
         """Take a frame in as the game drew it; the same with facts["caption"]."""
-        if self._before.get("episode") != frame.facts.get("episode"):
+        if self._before.get("play") != _play(frame.facts):
             self._past.clear()
             self._due, self._close = None, False
         self._past.append(frame.pixels)
@@ -124,10 +124,10 @@ class Commentator:
         facts, before = frame.facts, self._before
         lives, lost = facts.get("lives"), False
         if lives is not None and before.get("lives") is not None:
-            lost = lives < before["lives"] and before.get("episode") == facts.get("episode")
+            lost = lives < before["lives"] and before["play"] == _play(facts)
         near = self._near(frame.boxes)
         urgency = 3 if lost else 2 if facts.get("reward") else 1 if near else 0
-        self._before = {"lives": lives, "episode": facts.get("episode")}
+        self._before = {"lives": lives, "play": _play(facts)}
         quiet = self._frame >= self._until + self._span(IDLE_S - 1.0)
         if not urgency and not quiet:
             return
@@ -204,6 +204,11 @@ def draw(frame: Frame) -> Frame:
     size, lines = next(look for width, look in LINES.items() if frame.width <= width)
     pixels = captioned(frame.pixels, text, lines, size)
     return replace(frame, pixels=pixels, text=text or frame.text)
+
+
+def _play(facts: dict[str, Any]) -> tuple[Any, Any]:
+    """Game and episode: a change of game begins at episode 0 again."""
+    return facts.get("game"), facts.get("episode")
 
 
 def gap(one: Box, other: Box) -> float:

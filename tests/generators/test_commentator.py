@@ -131,6 +131,8 @@ def test_silence_ends_and_an_episode_begins_anew():
     parrot.seen.clear()
     told(comment, [frame(i, episode=1, reward=float(i == 2)) for i in range(15)])
     assert not parrot.seen  # no clip reaches back into the episode before
+    told(comment, [frame(i, episode=1, game="pong", lives=1) for i in range(15)])
+    assert not parrot.seen  # nor into another game, whose lives are not compared either
 
 
 def test_other_speeds_of_films_are_other_steps():
