@@ -23,4 +23,6 @@ def told(card: dict[str, Any]) -> list[str]:
         return [f"paints in {len(credits)} styles: watch --style NAME, paint --fast", *credits]
     if card["task"] == "dcgan":
         return [f"dreams of {', '.join(card['classes'])}: dream"]
+    if "games" not in card:
+        return ["says what is in photos: caption PICTURE"]
     return [f"says what happens in {', '.join(card['games'])}: watch --captions, caption"]

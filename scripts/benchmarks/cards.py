@@ -17,11 +17,16 @@ PAUSE_SECONDS = 1800  # two log lines further apart belong to different sittings
 COURSE = "what the command does not say of how it was trained"  # the help of --course
 
 
-def content_of(run: Run, task: str, which: str) -> bytes:
-    """The file of a run's model, `best` or `last`; UserError for another task, or a large one."""
+def file_of(run: Run, task: str, which: str) -> Path:
+    """The file of a run's model, `best` or `last`; UserError for another task."""
     if run.task != task:
         raise UserError(f"{run.path} is no run of train {task}.")
-    content = (run.path / f"{which}.safetensors").read_bytes()
+    return run.path / f"{which}.safetensors"
+
+
+def content_of(file: Path) -> bytes:
+    """What is in a model's file; UserError for a large one."""
+    content = file.read_bytes()
     if len(content) > LARGEST_BYTES:
         raise UserError(
             f"This model takes {len(content):,} bytes, more than the {LARGEST_BYTES:,} that the "

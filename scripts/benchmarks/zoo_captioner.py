@@ -2,33 +2,56 @@
 
     python scripts/benchmarks/caption_games.py RUN --speed --out games.json
     python scripts/benchmarks/zoo_captioner.py RUN games --scores games.json
+    python scripts/benchmarks/caption_photos.py RUN --data flickr8k:DIR --out photos.json
+    python scripts/benchmarks/zoo_captioner.py RUN photos --scores photos.json
+        --published imagenet --encoder FILE --data "Flickr8k (...): research only"
 
 Writes into generators/zoo/: NAME.safetensors (fp16) and NAME.json (the card: how it was trained, on
-what, how long, its learning curve, its scores).
+what, how long, its learning curve, its scores). With --published the file names its encoder's
+weights instead of holding them, after a look whether they are those.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 # So that this checkout's scripts are found.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import torch
+
 from generators import caption
-from generators.captioner import ZOO, load
+from generators.captioner import ZOO, Captioner, Parts, load
 from playground.data import parse
 from playground.errors import UserError
 from playground.run import Run, atomic_path, read_json, write_json
 from playground.trainer import TrainerConfig
-from scripts.benchmarks.cards import COURSE, content_of, trained
+from scripts.benchmarks.cards import COURSE, content_of, file_of, trained
 from scripts.benchmarks.measuring import run as run_benchmark
 
 GAMES = (
     "Clips of Atari 2600 games, made with ale-py by random play, wanderers, the zoo's agents and "
     "changes of the console's memory; captions from that memory."
 )
+
+
+def named(captioner: Captioner, published: str, file: Path | None) -> Captioner:
+    """The same with its encoder's weights by name; UserError where a file of these has others."""
+    if file is None:
+        raise UserError("--published goes with --encoder FILE, by which it is checked.")
+    plan = replace(captioner.plan, published=published)
+    encoder = plan.encoder(file)
+    own = captioner.parts.encoder.state_dict()
+    for key, value in encoder.state_dict().items():
+        if not torch.allclose(own[key].float(), value.half().float(), atol=1e-6):
+            raise UserError(f"The encoder has another {key} than {file}: it holds its own weights.")
+    parts = Parts(plan, encoder, len(captioner.vocabulary))
+    parts.decoder = captioner.parts.decoder
+    return Captioner(parts, captioner.vocabulary, plan, captioner.card)
 
 
 def main() -> int:
@@ -42,21 +65,30 @@ def main() -> int:
         help="of the best evaluation, or the newest (default best)")  # fmt: skip
     add("--extra", default="", help="flags of the training that are no settings: '--clips 2000'")
     add("--course", metavar="TEXT", help=COURSE)
+    add("--published", metavar="NAME", help="of the encoder's weights: they are not kept")
+    add("--encoder", type=Path, metavar="FILE",
+        help="with --published: a file of these weights")  # fmt: skip
     add("--data", default=GAMES, help="what it learned from, and under which terms")
     args = parser.parse_args()
     run = Run.open(args.run)
-    content = content_of(run, "caption", args.which)
-    captioner = load(args.run / f"{args.which}.safetensors")
+    captioner = load(file_of(run, "caption", args.which))
+    if args.published:
+        captioner = named(captioner, args.published, args.encoder)
+    with tempfile.TemporaryDirectory() as folder:
+        captioner.save(Path(folder, args.name))
+        content = content_of(Path(folder, args.name))
     scores = read_json(args.scores)
     own = next((scores[key] for key in scores if Path(key).resolve() == args.run.resolve()), None)
     if own is None:
         raise UserError(f"{args.scores} has no figures of {args.run}.")
     own.pop("card", None)
-    usual = (caption.for_clips(caption.PRESETS[run.settings["preset"]]),
-             TrainerConfig(**caption.TRAINER))  # fmt: skip
+    preset = caption.PRESETS[run.settings["preset"]]
+    kind, games = parse(run.settings["config"]["data"])
+    clips = kind == "atari"
+    usual = caption.for_clips(preset) if clips else preset, TrainerConfig(**caption.TRAINER)
     card = {
         **trained(run, captioner.card["updates"], usual, ("score",), args.extra, args.course),
-        "games": [game.strip() for game in parse(run.settings["config"]["data"])[1].split(",")],
+        **({"games": [game.strip() for game in games.split(",")]} if clips else {}),
         "data": args.data,
         "parameters": sum(p.numel() for p in captioner.parts.parameters()),
         "bytes": len(content),

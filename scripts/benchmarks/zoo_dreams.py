@@ -31,7 +31,7 @@ from playground.errors import UserError
 from playground.media import write_image
 from playground.run import Run, atomic_path, device_name, write_json
 from playground.trainer import TrainerConfig
-from scripts.benchmarks.cards import COURSE, content_of, trained
+from scripts.benchmarks.cards import COURSE, content_of, file_of, trained
 from scripts.benchmarks.measuring import run as run_benchmark
 from scripts.train_dcgan import EVALUATE_EVERY, KEPT
 
@@ -58,7 +58,7 @@ def main() -> int:
 def ship(args: argparse.Namespace) -> None:
     """Weights, card, sheet; nothing is written before all is known."""
     run = Run.open(args.run)
-    content = content_of(run, "dcgan", args.which)
+    content = content_of(file_of(run, "dcgan", args.which))
     if not (run.path / KEPT).exists():
         raise UserError(f"{run.path} was trained on no pictures of games.")
     dreamer = dcgan.load(run.path / f"{args.which}.safetensors")

@@ -24,7 +24,7 @@ from generators.painter_task import PRESETS, TRAINERS
 from playground.device import median_seconds
 from playground.run import Run, device_name, read_json, write_json
 from playground.trainer import TrainerConfig
-from scripts.benchmarks.cards import COURSE, content_of, trained
+from scripts.benchmarks.cards import COURSE, content_of, file_of, trained
 from scripts.benchmarks.measuring import run as run_benchmark
 from scripts.train_style import EVALUATE_EVERY
 
@@ -46,7 +46,7 @@ def main() -> int:
     add("--flicker", type=Path, metavar="FILE", help="figures of painter_flicker.py")
     args = parser.parse_args()
     run = Run.open(args.run)
-    content = content_of(run, TASK, args.which)
+    content = content_of(file_of(run, TASK, args.which))
     painter = load(args.run / f"{args.which}.safetensors")
     painter.card["terms"] = args.terms or painter.card["terms"]
     preset = run.settings["preset"]
