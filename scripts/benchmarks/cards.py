@@ -77,11 +77,18 @@ def trained(
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Files without their folders, which are nobody else's."""
+    """Files without their folders, which are nobody else's; `--data KIND:DIR` too."""
     return {
-        name: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+        name: _without_folders(value) if isinstance(value, str) else value
         for name, value in settings.items()
     }
+
+
+def _without_folders(value: str) -> str:
+    kind, _, place = value.rpartition(":")
+    if not Path(place).is_absolute():
+        return value
+    return f"{kind}:{Path(place).name}" if kind else Path(place).name
 
 
 def evaluations(run: Run) -> tuple[float, list[tuple[float, dict[str, Any]]]]:
