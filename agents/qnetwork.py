@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.heads import FractionEmbedding, NoisyLinear, atom_returns, midpoints
-from playground.backbone import autocast_dtype, create, to_unit
+from playground.backbone import autocast_dtype, create, full_precision, to_unit
 from playground.errors import UserError
 
 POOLED = 6  # parts a side of a max-pooled map (Clark et al. 2024)
@@ -158,7 +158,7 @@ class QNetwork(nn.Module):
         """(M, F) -> (M, A, outputs) float32."""
         x = F.relu(self.norm(self.hidden(x)))
         # The last layer's numbers are the values: rounded to half precision, actions would tie.
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             x = x.to(next(self.head.parameters()).dtype)
             q = self.head(x).float().unflatten(1, (self.actions, -1))
             if self.value is not None:

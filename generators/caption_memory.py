@@ -11,7 +11,7 @@ from torch import Tensor
 
 from generators.caption_pairs import Pairs
 from generators.captioner import Encoder
-from playground.backbone import to_unit
+from playground.backbone import full_precision, to_unit
 from playground.data import to_stderr
 from playground.device import available_memory
 
@@ -49,7 +49,7 @@ class Memories:
     def __init__(self, encoder: Encoder, pairs: Pairs, mirrored: bool) -> None:
         device = next(encoder.backbone.parameters()).device
         kept = []
-        with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+        with torch.inference_mode(), full_precision(next(encoder.parameters())):
             for part in torch.arange(len(pairs)).split(BATCH):
                 x = to_memory_input(pairs.read(part).to(device))
                 views = [x, x.flip(-1)] if mirrored else [x]

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from playground.backbone import Backbone
+from playground.backbone import Backbone, full_precision
 from playground.errors import UserError, nearest
 
 POOLINGS = ("max", "average")
@@ -36,11 +36,6 @@ PIXELS = "pixels"  # a style layer beside the backbone's: patches of the picture
 LARGEST_PATCH_PX = 7
 COVARIANCE_FLOOR = 1e-4  # added to variances: square roots of zero have no slope. Maps' mean is 1
 UNSEEN = ("conv", "norm", "bn", "pool", "maxpool")  # names of layers that styles leave out
-
-
-def full_precision(x: Tensor) -> torch.autocast:
-    """A block without autocast on a tensor's device: sums of many numbers want all digits."""
-    return torch.autocast(x.device.type, enabled=False)
 
 
 # ---------------------------------------------------------------- statistics

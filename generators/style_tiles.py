@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from generators.style_losses import PIXELS, StyleNetwork, Sums, full_precision, roughness, sums
-from playground.backbone import Backbone
+from generators.style_losses import PIXELS, StyleNetwork, Sums, roughness, sums
+from playground.backbone import Backbone, full_precision
 
 TILE_BYTES = 2**30  # that the maps of one tile may take, where memory allows
 NEEDED = 1.5  # times the maps' own bytes: gradients of a layer or two, padded copies

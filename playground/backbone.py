@@ -21,6 +21,7 @@ layers of one sequence ("features.10.weight"), parameters keep the layer's name 
 and only the keys of the state are translated; it is loaded under either.
 """
 
+import contextlib
 import copy
 import inspect
 from collections.abc import Callable, Iterable, Iterator
@@ -52,6 +53,13 @@ def autocast_dtype(x: Tensor) -> torch.dtype | None:
     kind = x.device.type
     on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
     return torch.get_autocast_dtype(kind) if on else None
+
+
+def full_precision(x: Tensor) -> contextlib.AbstractContextManager[Any]:
+    """A block without autocast on a tensor's device, where it is on."""
+    if autocast_dtype(x) is None:  # the meta device has none
+        return contextlib.nullcontext()
+    return torch.autocast(x.device.type, enabled=False)
 
 
 def he_initialise(module: nn.Module) -> None:

@@ -53,7 +53,7 @@ def trained(
         extra: flags of the command that are no settings.
         course: what the command does not say of the training, if there is anything.
     """
-    config, settings = map(_plain, (run.settings["config"], run.settings["trainer"]))
+    config, settings = map(plain, (run.settings["config"], run.settings["trainer"]))
     known = {name: value for part in usual for name, value in to_json(part).items()}
     words = [f"{PLAY} train {run.task} --preset {run.settings['preset']}", *filter(None, [extra])]
     total, found = evaluations(run)
@@ -76,7 +76,7 @@ def trained(
     }
 
 
-def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Files without their folders, which are nobody else's; `--data KIND:DIR` too."""
     return {
         name: _without_folders(value) if isinstance(value, str) else value

@@ -45,5 +45,9 @@ def test_the_captioner_and_the_dreamer_know_their_games():
     (still,) = words.caption(np.zeros((1, 210, 160, 3), np.uint8), "describe", 1)
     assert still and len(CARDS["games"]["games"]) == 9
     assert CARDS["games"]["scores"]["chasers"]["describe"]["game"][0] > 99
+    photos, card = captioner.load_own("zoo:photos"), CARDS["photos"]
+    assert (photos.plan.backbone, photos.plan.published) == ("squeezenet", "imagenet")
+    assert "Flickr8k" in card["data"] and "research" in card["data"]
+    assert card["scores"]["3"]["bleu4"] > 18
     dreamer = dcgan.load("zoo:dreams")
     assert list(dreamer.classes) == CARDS["dreams"]["classes"]

@@ -26,7 +26,9 @@ def test_every_preset_is_whole_and_told() -> None:
 @pytest.mark.parametrize(("preset", "kind"), [("laptop", DQN), ("minutes", PQN)])
 def test_the_algorithm_decides_the_task(preset: str, kind: type) -> None:
     config = replace(PRESETS[preset], envs=2, rollout=8, batch_size=4, replay_capacity=100)
-    task = train_dqn.DQN.build(argparse.Namespace(refill=True), config, TrainerConfig(seed=3))
+    task = train_dqn.DQN.build(
+        argparse.Namespace(refill=True, resume=None), config, TrainerConfig(seed=3)
+    )
     assert type(task) is kind and task.refill
     task.close()
 
