@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 
 from generators import caption_files
-from generators.caption_files import Captions, Split, composed
+from generators.caption_files import Captions, Split
 from playground.data import parse, to_stderr
 from playground.errors import UserError
 from playground.folders import MANY, Say
-from playground.media import read_image
+from playground.media import composed, read_image
 
 PICTURE = re.compile(r"\.(jpe?g|png|webp|gif|bmp|tiff?|ppm|jp2|avif)$", re.IGNORECASE)
 # In the names of 2014's pictures, not of 2017's, which are the same ones under the same numbers.

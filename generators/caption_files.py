@@ -15,12 +15,12 @@ a split are divided by a hash of the pictures' names.
 import csv
 import hashlib
 import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from playground.errors import UserError
+from playground.media import composed
 from playground.run import read_json
 
 Split = Literal["train", "val", "test"]
@@ -65,11 +65,6 @@ class Layout(NamedTuple):
     kind: str  # of --data
     name: str  # as published
     read: Callable[[Path, Mapping[str, Path], Split], Captions]
-
-
-def composed(name: str) -> str:
-    """A file's name with letters in one piece (NFC), to be compared: macOS keeps them in pieces."""
-    return unicodedata.normalize("NFC", name)
 
 
 def read(files: Mapping[str, Path], kind: str, split: Split, folder: Path) -> Captions:

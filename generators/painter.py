@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import math
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from playground.backbone import to_unit
 from playground.errors import UserError, listed, nearest
 from playground.frames import Filter
 from playground.inputs import to_batch
-from playground.media import read_image
+from playground.media import composed, read_image
 
 KEY, FORMAT = "playground_painter", 1  # of the metadata
 TASK = "style"  # of the runs that train painters
@@ -66,11 +65,6 @@ class Credit:
 
     def __str__(self) -> str:
         return f"{self.name:24} {self.told}".rstrip()
-
-
-def composed(name: str) -> str:
-    """A style's name with its accents composed (NFC): macOS may give a file's name without."""
-    return unicodedata.normalize("NFC", name)
 
 
 class Painter:

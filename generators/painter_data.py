@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from generators.painter import Credit, composed
+from generators.painter import Credit
 from generators.painter_losses import unchanged
 from generators.style_easel import LEAST_PX, fitting, resized
 from playground import ranks
@@ -25,7 +25,7 @@ from playground.ahead import Ahead
 from playground.data import Pictures, batch_indices
 from playground.errors import UserError
 from playground.inputs import to_batch
-from playground.media import read_image
+from playground.media import composed, read_image
 
 CREDITS = "styles.csv"  # beside the paintings: file,title,painter,year,terms
 PATCHES = 3  # pasted into a photo, at most

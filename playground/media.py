@@ -449,6 +449,13 @@ class _Ffmpeg:
             self.close()
 
 
+def composed(text: str) -> str:
+    """Text with its letters in one piece (NFC), to be compared and drawn: macOS keeps those of file
+    names, accented or Korean, in pieces.
+    """
+    return unicodedata.normalize("NFC", text)
+
+
 def is_film(path: Path) -> bool:
     """Whether a file is to be read as a film, by its suffix; a .gif of one frame is a picture."""
     suffix = path.suffix.lower()
@@ -575,13 +582,8 @@ def _mode(size: int) -> str:
 
 def text_width(line: str, size: int = 10) -> int:
     """In pixels, as `draw_text` sets it."""
-    line = _composed(line)
+    line = composed(line)
     return math.ceil(_font(size, line).getlength(line, mode=_mode(size)))
-
-
-def _composed(line: str) -> str:
-    """Letters in one piece, as fonts have them: macOS keeps names in pieces."""
-    return unicodedata.normalize("NFC", line)
 
 
 def _ascent(size: int) -> int:
@@ -591,7 +593,7 @@ def _ascent(size: int) -> int:
 
 def _write(pen: Any, at: tuple[int, int], line: str, colour: Colour, size: int) -> None:
     """A line of text that begins at `at` and stands there."""
-    line = _composed(line)
+    line = composed(line)
     pen.text(at, line, fill=colour, font=_font(size, line), anchor="ls")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from generators.painter import LEAST_PX, Film, Painter, composed
+from generators.painter import LEAST_PX, Film, Painter
 from generators.style import load
 from generators.style_easel import fitting, resized
 from generators.style_painting import brightness, recolored
@@ -25,6 +25,7 @@ from playground.media import (
     PICTURES,
     VideoWriter,
     check_suffix,
+    composed,
     is_film,
     read_image,
     read_video,
