@@ -25,7 +25,7 @@ import unicodedata
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
-from itertools import chain, count
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -168,8 +168,14 @@ def _to_rgb(picture: Any) -> Any:
 
 def recording(stem: str, suffix: str) -> Path:
     """Where something goes that nobody named: a name in RECORDINGS that is free."""
-    names = chain([stem], (f"{stem}-{number}" for number in count(2)))
-    return next(p for p in (RECORDINGS / f"{name}{suffix}" for name in names) if not p.exists())
+    return next(p for p in numbered(RECORDINGS / f"{stem}{suffix}") if not p.exists())
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """a.png, a-2.png, a-3.png and so on."""
+    yield path
+    for number in count(2):
+        yield path.with_stem(f"{path.stem}-{number}")
 
 
 def same_file(one: Path, other: Path) -> bool:

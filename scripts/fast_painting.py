@@ -27,13 +27,14 @@ from playground.media import (
     check_suffix,
     composed,
     is_film,
+    numbered,
     read_image,
     read_video,
     recording,
     to_pixels,
     write_image,
 )
-from scripts.outputs import check_outputs, numbered
+from scripts.outputs import check_outputs
 from scripts.painted_sheets import CELL_PX, sheet, strip, write_sliders
 
 PAGES = (".html", ".htm")

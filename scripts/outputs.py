@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import combinations, count
+from collections.abc import Iterable, Mapping
+from itertools import combinations
 from pathlib import Path
 
 from playground.errors import UserError
-from playground.media import check_apart, same_file
+from playground.media import check_apart, numbered, same_file
 from playground.run import writing
 
 
@@ -25,13 +25,6 @@ def check_outputs(outs: Mapping[str, Path | None], sources: Iterable[Path | str]
     for (flag, path), (other, same) in combinations(named.items(), 2):
         if same_file(path, same):
             raise UserError(f"{flag} and {other} are both {path}; name another file for one.")
-
-
-def numbered(path: Path) -> Iterator[Path]:
-    """a.png, a-2.png, a-3.png and so on."""
-    yield path
-    for number in count(2):
-        yield path.with_stem(f"{path.stem}-{number}")
 
 
 def claimed(path: Path) -> Path:
