@@ -45,6 +45,7 @@ from torch.utils.data import DataLoader, Dataset
 # So that this checkout's scripts are found.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from agents import pictures as game_pictures
 from generators import dcgan
 from generators.gan_scores import Features, Scorer
 from playground.backbone import create
@@ -190,7 +191,7 @@ def one(args: argparse.Namespace) -> None:
     """One training in a process of its own; its features into a file."""
     who, seed = args.one.split(":")
     torch.set_flush_denormal(who == "ours")  # ours sets it, the example does not
-    pictures, held_out = pictures_of(args.data, args.size, args.frames, 0, say=lambda text: None)
+    pictures, held_out = game_pictures.read(args.pictures)
     neutral = create("mobilenet_v2", weights=args.weights).to(args.device)
     features = Features(neutral, size=EXTRACTOR_PX)
     with tempfile.TemporaryDirectory() as folder:
@@ -212,11 +213,14 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
     print(f"real pictures against each other: {json.dumps(floor)}", flush=True)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for seed in range(args.seeds):
+        kept = Path(folder) / "pictures.npz"  # so that games are played once
+        game_pictures.save(kept, [pictures, held_out])
+        command = [sys.executable, __file__, *sys.argv[1:], "--pictures", str(kept)]
+        for seed in range(args.first_seed, args.first_seed + args.seeds):
             for who in ("ours", "example"):
                 out = Path(folder) / f"{who}-{seed}.npz"
-                command = [sys.executable, __file__, *sys.argv[1:], "--one", f"{who}:{seed}"]
-                subprocess.run([*command, "--out", str(out)], check=True)
+                child = [*command, "--one", f"{who}:{seed}", "--out", str(out)]
+                subprocess.run(child, check=True)
                 with np.load(out) as file:
                     figures = scorer.score(torch.from_numpy(file["features"]))
                     rows.append({"who": who, "seed": seed, "seen": int(file["seen"]), **figures})
@@ -280,6 +284,7 @@ def main() -> int:
     add("--cpu", action="store_true", help="minutes on the processor, one thread")
     add("--device", default="cpu", help="of both trainings: cpu or cuda (default cpu)")
     add("--seeds", type=int, default=3, help="how many (default 3)")
+    add("--first-seed", type=int, default=0, help="of them (default 0)")
     add("--samples", type=int, default=10_000, help="pictures drawn by each (default 10000)")
     add("--evaluate-every", type=int, help="ours, updates (default: only at the end)")
     add("--best", action="store_true", help="ours: the weights that its evaluations chose")
@@ -287,6 +292,7 @@ def main() -> int:
     add("--block", type=int, default=10, help="updates of a block of --speed (default 10)")
     add("--blocks", type=int, default=12, help="of --speed (default 12)")
     add("--one", help=argparse.SUPPRESS)
+    add("--pictures", type=Path, help=argparse.SUPPRESS)
     add("--out", type=Path, help=argparse.SUPPRESS)
     add("--json", type=Path, metavar="OUT", help="write the figures there")
     args, others = parser.parse_known_args()
