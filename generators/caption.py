@@ -3,7 +3,9 @@
 Pictures come as `caption_pairs.Pairs`, uint8 pixels with sentences; out come the sentences of a
 `captioner.Captioner`, which `load` reads. Training is cross-entropy on the next word (teacher
 forcing), and then, where asked for, self-critical: captions are drawn, and made likelier by how
-much better the judge rewards them than the likeliest caption (Rennie et al. 2017). The encoder is
+much better the judge rewards them than others of the picture (Rennie et al. 2017; the baseline is
+that of Luo 2020, "A Better Variant of Self-Critical Sequence Training"), while imitation may go on
+beside (Paulus et al. 2018, "A Deep Reinforced Model for Abstractive Summarization"). The encoder is
 frozen first, its features computed once, and then learns at a rate of its own. Scores always come
 from captions that were decoded word by word, and a judge.
 
@@ -31,7 +33,7 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 
 from generators.caption_judges import Judge
-from generators.caption_losses import grounding, sequence_log_probability
+from generators.caption_losses import above_others, grounding, sequence_log_probability
 from generators.caption_memory import Memories, fits, to_memory_input
 from generators.caption_nets import doubly_stochastic
 from generators.caption_pairs import Batch, Pairs, batch, cells_of, union_of, vocabulary_of
@@ -195,15 +197,23 @@ class Captioning(nn.Module):
     def _imitate(
         self, trainer: Trainer, read: Batch, memory: Callable[[], Tensor]
     ) -> dict[str, Any]:
+        figures: dict[str, Any] = {}
+        unlike = self._unlike(trainer, read, figures)
+        trainer.minimize(lambda: unlike(memory()), self.optimizers["captioner"])
+        return figures
+
+    def _unlike(
+        self, trainer: Trainer, read: Batch, figures: dict[str, Any]
+    ) -> Callable[[Tensor], Tensor]:
+        """The loss, given memory, of saying and looking otherwise than the captions read."""
         c = self.config
         words = read.words.to(trainer.device)
         rows = read.rows.to(trainer.device)
         cells = cells_of(read.boxes, *self.grid) if c.grounding else read.boxes
         cells = union_of(cells, read.owners, len(rows)).to(trainer.device)
-        figures: dict[str, Any] = {}
 
-        def loss() -> Tensor:
-            logits, attention = self.parts.decoder(memory(), words[:, :-1])
+        def loss(memory: Tensor) -> Tensor:
+            logits, attention = self.parts.decoder(memory, words[:, :-1])
             target = words[:, 1:]
             total = F.cross_entropy(
                 logits.flatten(0, 1).float(), target.flatten(), ignore_index=PAD,
@@ -218,15 +228,18 @@ class Captioning(nn.Module):
                 total = total + c.grounding * apart
             return total
 
-        trainer.minimize(loss, self.optimizers["captioner"])
-        return figures
+        return loss
 
     def _criticise(
         self, trainer: Trainer, read: Batch, memory: Callable[[], Tensor]
     ) -> dict[str, Any]:
-        """Rennie et al. 2017, equation 11: the likeliest caption's reward is the baseline."""
+        """Captions drawn become likelier by how much better they are than others of the picture.
+
+        Rennie et al. 2017, equation 11, with the baseline of Luo 2020: the mean reward of the other
+        captions drawn of the picture, which needs no caption of its own to be found.
+        """
         assert self.critic is not None
-        decoder, count = self.parts.decoder, self.config.sentences
+        c, decoder = self.config, self.parts.decoder
         registers = self.pairs.registers or (None,)
         register = registers[self.progress % len(registers)]
         decoder.eval()  # what is drawn and what is learned from are one distribution
@@ -235,23 +248,20 @@ class Captioning(nn.Module):
         with torch.no_grad():
             seen = memory().float()
             speaker = Masked(decoder, unsaid)
-            likeliest = say(speaker, seen, begin, END, self.config.longest)
-            drawn = say(
-                speaker, seen.repeat_interleave(count, 0), begin, END, self.config.longest, 1.0
-            )
-        base = self.critic(likeliest.words, read.indices, register)
-        reward = self.critic(drawn.words, read.indices.repeat_interleave(count), register)
-        better = (reward - base.repeat_interleave(count)).to(trainer.device)
+            drawn = say(speaker, seen, begin, END, c.longest, 1.0, copies=c.sentences)
+        reward = self.critic(drawn.words, read.indices.repeat_interleave(c.sentences), register)
+        better = above_others(reward.view(-1, c.sentences)).flatten().to(trainer.device)
+        figures: dict[str, Any] = {"reward": reward.mean()}
+        unlike = self._unlike(trainer, read, figures)
 
         def loss() -> Tensor:
-            sums, lengths = sequence_log_probability(
-                decoder, memory(), drawn.words, begin, END, unsaid
-            )
-            return -(better * sums).sum() / lengths.sum()
+            sums, lengths = sequence_log_probability(decoder, seen, drawn.words, begin, END, unsaid)
+            total = -(better * sums).sum() / lengths.sum()
+            return total + c.imitation * unlike(seen) if c.imitation else total
 
         trainer.minimize(loss, self.optimizers["captioner"])
         decoder.train(self.training)
-        return {"reward": reward.mean(), "base_reward": base.mean()}
+        return figures
 
     def _read(self, update: int) -> tuple[Batch, Tensor | None, Tensor]:
         """This process's share of an update: sentences, pixels if need be, and what is mirrored."""

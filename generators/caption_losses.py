@@ -3,6 +3,8 @@
 grounding                   Liu et al. 2017, "Attention Correctness in Neural Image Captioning"
 CiderCritic                 CIDEr-D as a reward, Rennie et al. 2017, "Self-Critical Sequence
                             Training for Image Captioning"
+above_others                rewards less their baseline, Luo 2020, "A Better Variant of
+                            Self-Critical Sequence Training"
 sequence_log_probability    of captions that were drawn, in one pass
 """
 
@@ -49,6 +51,12 @@ class CiderCritic:
             for text, over in zip(texts, ended, strict=True)
         ]
         return torch.from_numpy(self._scorer(tokens, pictures.tolist())).float()
+
+
+def above_others(rewards: Tensor) -> Tensor:
+    """Rewards (B, K) of K captions of each picture, each less the mean of the K - 1 others."""
+    count = rewards.shape[1]
+    return (rewards - rewards.mean(1, keepdim=True)) * count / (count - 1)
 
 
 def sequence_log_probability(

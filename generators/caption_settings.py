@@ -48,6 +48,7 @@ class CaptionConfig:
     grounding: float = setting(0.0, "weight of looking at what is named, where that is known")
     critical: int = setting(0, "updates at the end that are self-critical", "updates")
     critical_rate: float = setting(5e-5, "learning rate of these")
+    imitation: float = setting(0.0, "weight of the cross-entropy in these")
     samples: int = setting(1000, "held-out pictures of an evaluation", "pictures")
     beam: int = setting(1, "of an evaluation's search")
 
@@ -59,7 +60,10 @@ class CaptionConfig:
         ):
             if not getattr(self, name) > 0:
                 raise UserError(f"--{name.replace('_', '-')} must be above 0.")
-        for name in ("warmup", "encoder_rate", "frozen", "weight_decay", "doubly", "grounding"):
+        for name in (
+            *("warmup", "encoder_rate", "frozen", "weight_decay", "doubly", "grounding"),
+            "imitation",
+        ):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(f"--{name.replace('_', '-')} must not be negative.")
         for name in ("dropout", "smoothing"):
@@ -73,6 +77,8 @@ class CaptionConfig:
             raise UserError(f"--longest lies from 1 to {LENGTH - 2}, not {self.longest}.")
         if self.critical < 0 or self.critical >= self.updates:
             raise UserError("--critical is a part of --updates, from 0 to below them.")
+        if self.critical and self.sentences < 2:
+            raise UserError("--critical compares captions of a picture: --sentences from 2 up.")
         if self.frames > 1 and (not self.encoder_rate or self.frozen or self.mirrored):
             raise UserError(
                 "No published weights know clips, and mirrored ones would be told wrongly: with "

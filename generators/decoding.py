@@ -40,15 +40,19 @@ def say(
     end: int,
     length: int,
     temperature: float | None = None,
+    copies: int = 1,
 ) -> Said:
     """Each word the likeliest, or drawn at a temperature; at most `length` words.
 
-    With gradients where they are enabled: `scores` then serve policy gradients.
+    `copies` captions of each picture, one after another, which is looked at once: B is `copies`
+    times memory's rows. With gradients where they are enabled: `scores` then serve policy
+    gradients.
     """
-    state = decoder.start(memory)
-    word = torch.full((len(memory),), begin, device=memory.device)
+    count = copies * len(memory)
+    state = _rows(decoder.start(memory), torch.arange(len(memory)).repeat_interleave(copies))
+    word = torch.full((count,), begin, device=memory.device)
     done = torch.zeros_like(word, dtype=torch.bool)
-    total = torch.zeros(len(memory), device=memory.device)
+    total = torch.zeros(count, device=memory.device)
     words, looked = [], []
     for _ in range(length):
         logits, attention, state = decoder.step(state, word)

@@ -190,6 +190,6 @@ CAPTION = Door(
     commands=_commands,
     limits=_limits,
     arguments=_arguments,
-    movable=("data", "updates", "critical", "critical_rate"),
+    movable=("data", "updates", "critical", "critical_rate", "imitation"),
     finish=_finish,
 )

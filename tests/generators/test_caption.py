@@ -161,7 +161,8 @@ def test_memory_that_does_not_fit_is_said_and_done_without(tmp_path, monkeypatch
     assert "computed anew" in capsys.readouterr().err and not task._memories
 
 
-def test_self_critical_updates_make_likelier_what_is_rewarded(tmp_path):
+@pytest.mark.parametrize("imitation", [0.0, 0.1])
+def test_self_critical_updates_make_likelier_what_is_rewarded(tmp_path, imitation):
     def fond(pairs, vocabulary):
         """Of captions that begin with "on"."""
         assert len(pairs) == 8
@@ -174,10 +175,10 @@ def test_self_critical_updates_make_likelier_what_is_rewarded(tmp_path):
 
     judge = PHOTOS._replace(critic=fond)
     changes = {"updates": 50, "critical": 25, "critical_rate": 1e-3, "sentences": 4}
-    task = made(judge=judge, encoder_rate=0.0, **changes)
+    task = made(judge=judge, encoder_rate=0.0, imitation=imitation, **changes)
     run = trained(task, tmp_path, 50)
     lines = [line for line in run.metrics() if "reward" in line]
-    assert len(lines) == 25 and "loss" not in lines[0]
+    assert len(lines) == 25 and ("loss" in lines[0]) == (imitation > 0)
     assert lines[0]["rate"] == pytest.approx(1e-3)
     rewards = [line["reward"] for line in lines]
     assert np.mean(rewards[-5:]) > 1.5 * np.mean(rewards[:5])
@@ -315,6 +316,8 @@ def test_a_published_encoder_is_named_and_not_kept_while_it_is_frozen(tmp_path):
         ({"frames": 2, "encoder_rate": 0.0}, "No published weights know clips"),
         ({"decoder": "nic", "doubly": 1.0}, "not for nic"),
         ({"critical": 60}, "part of --updates"),
+        ({"critical": 5, "sentences": 1}, "--sentences from 2"),
+        ({"imitation": -1.0}, "--imitation"),
         ({"longest": 200}, "--longest"),
         ({"size": (3,)}, "--size"),
         ({"dropout": 1.0}, "--dropout"),

@@ -5,7 +5,13 @@ import math
 import numpy as np
 import torch
 
-from generators.caption_losses import FLOOR, CiderCritic, grounding, sequence_log_probability
+from generators.caption_losses import (
+    FLOOR,
+    CiderCritic,
+    above_others,
+    grounding,
+    sequence_log_probability,
+)
 from generators.caption_metrics import cider_d
 from generators.caption_nets import Attend, Transformer
 from generators.captioner import Masked
@@ -39,13 +45,19 @@ def test_rewards_are_cider_with_the_end_as_a_token():
     assert critic(whole, torch.tensor([0])) > critic(cut, torch.tensor([0]))
 
 
+def test_captions_are_compared_with_others_of_their_picture():
+    rewards = torch.tensor([[1.0, 0.0, 5.0], [2.0, 2.0, 2.0]])
+    wanted = torch.tensor([[1 - 2.5, 0 - 3.0, 5 - 0.5], [0.0, 0.0, 0.0]])
+    assert torch.allclose(above_others(rewards), wanted)
+
+
 def test_log_probabilities_in_one_pass_equal_those_of_drawing():
     torch.manual_seed(0)
     for kind in (Transformer, Attend):
         decoder = kind(6, 11, 8).eval()
         memory = torch.randn(2, 5, 6)
         never = [0, 1, 3]
-        drawn = say(Masked(decoder, never), memory.repeat_interleave(3, 0), BEGIN, END, 9, 1.0)
+        drawn = say(Masked(decoder, never), memory, BEGIN, END, 9, 1.0, copies=3)
         sums, lengths = sequence_log_probability(decoder, memory, drawn.words, BEGIN, END, never)
         assert torch.allclose(sums, drawn.scores, atol=1e-4)
         for row, length in zip(drawn.words.tolist(), lengths.tolist(), strict=True):
