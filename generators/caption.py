@@ -12,7 +12,8 @@ from captions that were decoded word by word, and a judge.
 Sources of the presets: `nic` Vinyals et al. 2015, "Show and Tell"; `attend` Xu et al. 2015, "Show,
 Attend and Tell" (soft attention, doubly stochastic); `best` a small transformer decoder (Vaswani et
 al. 2017), whose attention also learns from where the named things are, if that is known (Liu et al.
-2017, "Attention Correctness in Neural Image Captioning").
+2017, "Attention Correctness in Neural Image Captioning"), and its encoder from what they are like
+there (`caption_reader`).
 
 Departs from the papers: encoders are those of this playground, and memory holds the coordinates of
 each place too; Adam with decoupled weight decay and a cosine; several sentences of a picture share
@@ -37,6 +38,7 @@ from generators.caption_losses import above_others, grounding, sequence_log_prob
 from generators.caption_memory import Memories, fits, to_memory_input
 from generators.caption_nets import doubly_stochastic
 from generators.caption_pairs import Batch, Pairs, batch, cells_of, union_of, vocabulary_of
+from generators.caption_reader import Asked, Reader
 from generators.caption_settings import PRESETS, TRAINER, CaptionConfig, for_clips
 from generators.caption_views import last_picture, peaks, wrapped
 from generators.captioner import Caption, Captioner, Masked, Parts, Plan, begin_of, load, never
@@ -99,11 +101,15 @@ class Captioning(nn.Module):
         encoder = self.plan.encoder(config.weights if found is None else None)
         encoder.requires_grad_(config.encoder_rate > 0)
         self.parts = Parts(self.plan, encoder, len(self.vocabulary))
+        self.reader = Reader(encoder.features, pairs) if config.knowing else None
         # The published weights, by name, that the encoder has until it learns; None: others.
         self.published = first.plan.published if first else _named(config)
         if first is not None:
             self._learn_on(first)
-        groups = [{"params": list(self.parts.decoder.parameters()), "lr": config.learning_rate}]
+        heads = [self.parts.decoder, *filter(None, [self.reader])]
+        groups = [
+            {"params": [p for m in heads for p in m.parameters()], "lr": config.learning_rate}
+        ]
         if config.encoder_rate:
             groups += [{"params": list(encoder.parameters()), "lr": config.encoder_rate}]
         self.optimizers = {
@@ -174,7 +180,7 @@ class Captioning(nn.Module):
 
     def step(self, trainer: Trainer) -> dict[str, Any]:
         """Imitate captions; at the end, where asked for, draw better ones."""
-        read, pixels, mirrored = self._ahead.get(self.progress)
+        read, pixels, mirrored, asked = self._ahead.get(self.progress)
         if pixels is not None:
             pixels, self._memories = pixels.to(trainer.device), {}
         frozen = self._is_frozen(self.progress)
@@ -186,7 +192,7 @@ class Captioning(nn.Module):
                 return self.parts.encoder(to_memory_input(pixels, mirrored))
 
         if not self._is_critical(self.progress):
-            figures = self._imitate(trainer, read, memory)
+            figures = self._imitate(trainer, read, memory, asked)
         else:
             figures = self._criticise(trainer, read, memory)
         figures["rate"] = self.schedules["captioner"].get_last_lr()[0]
@@ -195,11 +201,25 @@ class Captioning(nn.Module):
         return figures
 
     def _imitate(
-        self, trainer: Trainer, read: Batch, memory: Callable[[], Tensor]
+        self,
+        trainer: Trainer,
+        read: Batch,
+        memory: Callable[[], Tensor],
+        asked: Asked | None,
     ) -> dict[str, Any]:
         figures: dict[str, Any] = {}
         unlike = self._unlike(trainer, read, figures)
-        trainer.minimize(lambda: unlike(memory()), self.optimizers["captioner"])
+        asked = None if asked is None else asked.to(trainer.device)
+
+        def loss() -> Tensor:
+            seen = memory()
+            total = unlike(seen)
+            if self.reader is not None and asked is not None and len(asked.owners):
+                apart, figures["known"] = self.reader(seen, asked, self.grid)
+                total = total + self.config.knowing * apart
+            return total
+
+        trainer.minimize(loss, self.optimizers["captioner"])
         return figures
 
     def _unlike(
@@ -263,8 +283,10 @@ class Captioning(nn.Module):
         decoder.train(self.training)
         return figures
 
-    def _read(self, update: int) -> tuple[Batch, Tensor | None, Tensor]:
-        """This process's share of an update: sentences, pixels if need be, and what is mirrored."""
+    def _read(self, update: int) -> tuple[Batch, Tensor | None, Tensor, Asked | None]:
+        """This process's share of an update: sentences, pixels if need be, what is mirrored, and
+        what is asked of things.
+        """
         c, rank = self.config, ranks.rank()
         indices = batch_indices(
             len(self.pairs), c.batch_size, self.order, update, rank, ranks.world()
@@ -272,7 +294,11 @@ class Captioning(nn.Module):
         rng = random.Random(f"{self.order} {update} {rank}")
         read = batch(self.pairs, indices, self.vocabulary, c.sentences, c.longest, rng)
         mirrored = torch.tensor([c.mirrored and rng.random() < 0.5 for _ in indices])
-        return read, None if self._is_kept(update) else self.pairs.read(indices), mirrored
+        pixels = None if self._is_kept(update) else self.pairs.read(indices)
+        asked = None
+        if self.reader is not None and not self._is_critical(update):
+            asked = self.reader.asked([self.pairs.shown(index) for index in indices.tolist()])
+        return read, pixels, mirrored, asked
 
     # Memory.
 

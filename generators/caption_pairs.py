@@ -39,6 +39,14 @@ class Told(NamedTuple):
     named: Sequence[Named] = ()
 
 
+class Shown(NamedTuple):
+    """What is known of a thing that is seen: an answer to a question, and where the thing is."""
+
+    question: str
+    answer: str
+    box: Rectangle
+
+
 class Pairs(Protocol):
     """N pictures or clips with sentences. `registers`: ways of speaking; () for one only."""
 
@@ -51,6 +59,9 @@ class Pairs(Protocol):
 
     def told(self, index: int, register: str | None, rng: random.Random) -> Told:
         """One of the sentences that are right."""
+
+    def shown(self, index: int) -> Sequence[Shown]:
+        """What is known of things that are seen; () where nothing is."""
 
     def references(self, index: int) -> Sequence[str]:
         """All that captions are compared with; () where they are judged otherwise."""
@@ -75,6 +86,9 @@ class Photos:
 
     def told(self, index: int, register: str | None, rng: random.Random) -> Told:
         return Told(rng.choice(self.pictures.captions[index]))
+
+    def shown(self, index: int) -> Sequence[Shown]:
+        return ()
 
     def references(self, index: int) -> Sequence[str]:
         return self.pictures.captions[index]

@@ -46,6 +46,7 @@ class CaptionConfig:
     smoothing: float = setting(0.1, "label smoothing")
     doubly: float = setting(0.0, "weight of looking once at each place (Xu et al., eq. 14)")
     grounding: float = setting(0.0, "weight of looking at what is named, where that is known")
+    knowing: float = setting(0.0, "weight of knowing things where they stand, if that is known")
     critical: int = setting(0, "updates at the end that are self-critical", "updates")
     critical_rate: float = setting(5e-5, "learning rate of these")
     imitation: float = setting(0.0, "weight of the cross-entropy in these")
@@ -62,7 +63,7 @@ class CaptionConfig:
                 raise UserError(f"--{name.replace('_', '-')} must be above 0.")
         for name in (
             *("warmup", "encoder_rate", "frozen", "weight_decay", "doubly", "grounding"),
-            "imitation",
+            *("knowing", "imitation"),
         ):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(f"--{name.replace('_', '-')} must not be negative.")

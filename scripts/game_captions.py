@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from agents.commentary import comment, describe, judge, mentions
+from agents.commentary.games import TABLES
 from agents.commentary.merits import MERITS
 from agents.commentary.speech import words_of
 from agents.commentary.store import Clips, Known
 from agents.commentary.table import Statement
 from generators.caption_judges import Critic, Judge
-from generators.caption_pairs import Named, Pairs, Rectangle, Told, cells_of
+from generators.caption_pairs import Named, Pairs, Rectangle, Shown, Told, cells_of
 from generators.captioner import Caption
 from generators.words import Vocabulary
 from playground.frames import Box
@@ -72,6 +73,18 @@ class GamePairs:
             if boxes:
                 found.append(Named(start, end, boxes))
         return Told(text, found)
+
+    def shown(self, index: int) -> Sequence[Shown]:
+        known = self.known(index)
+        game = known.truth.game
+        boxes = {
+            thing.subject: self.shares(known.boxes, thing.box) for thing in TABLES[game].things
+        }
+        return [
+            Shown(f"{game} {s.subject} {s.relation}", str(s.value), boxes[s.subject][0])
+            for s in sorted(known.truth.said, key=str)
+            if len(boxes.get(s.subject, ())) == 1 and s.relation != "is"
+        ]
 
     def references(self, index: int) -> Sequence[str]:
         return ()

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from generators import caption_memory
 from generators.caption import PRESETS, Captioning, for_clips
 from generators.caption_judges import PHOTOS
-from generators.caption_pairs import Named, Told
+from generators.caption_pairs import Named, Shown, Told
 from generators.captioner import load
 from playground.errors import UserError
 from playground.run import Run
@@ -43,6 +43,11 @@ class Squares:
             picture[:, 4:28, at : at + 16] = np.array(COLOURS[colour])[:, None, None]
         x = torch.from_numpy(pixels)
         return x if self.frames == 1 else x[:, None].repeat(1, self.frames, 1, 1, 1)
+
+    def shown(self, index):
+        colour, side = self.about[index]
+        left = 0.0 if side == "left" else 0.5
+        return [Shown("square is", colour, (left, 0.125, left + 0.5, 0.875))]
 
     def references(self, index):
         colour, side = self.about[index]
@@ -106,6 +111,18 @@ def test_what_is_named_is_looked_at(tmp_path):
     )
     shares = [[line["looked"] for line in run if "looked" in line][-1] for run in (without, with_)]
     assert shares[1] > 0.8 and shares[1] > shares[0] + 0.2
+
+
+def test_what_is_known_of_things_teaches_the_encoder(tmp_path):
+    def shares(weight):
+        """The share of squares whose colour was told, update by update."""
+        task = made(knowing=weight, updates=30)
+        lines = trained(task, tmp_path / str(weight), 30).metrics()
+        return [line["known"] for line in lines if "known" in line]
+
+    assert not shares(0.0)
+    found = shares(1.0)
+    assert np.mean(found[:2]) < 0.5 and np.mean(found[-3:]) > 0.95
 
 
 def test_a_frozen_encoder_is_looked_through_once_and_then_tuned(tmp_path, monkeypatch):
@@ -215,7 +232,7 @@ def test_going_on_is_exact(tmp_path):
         run = Run.create(tmp_path, "caption", name, {})
         for number, count in enumerate(steps):
             torch.manual_seed(0)
-            task = made(steps=6, critical=2, updates=6)
+            task = made(steps=6, critical=2, updates=6, knowing=0.5)
             settings = TrainerConfig(steps=count, precision="fp32", threads=1, log_every=1)
             trainer = Trainer(settings, task, run)
             if number:
@@ -318,6 +335,7 @@ def test_a_published_encoder_is_named_and_not_kept_while_it_is_frozen(tmp_path):
         ({"critical": 60}, "part of --updates"),
         ({"critical": 5, "sentences": 1}, "--sentences from 2"),
         ({"imitation": -1.0}, "--imitation"),
+        ({"knowing": -1.0}, "--knowing"),
         ({"longest": 200}, "--longest"),
         ({"size": (3,)}, "--size"),
         ({"dropout": 1.0}, "--dropout"),

@@ -55,6 +55,24 @@ def test_what_is_told_names_boxes_in_shares(pairs):
     assert pairs.told(0, "comment", random.Random(0)).text
 
 
+def test_what_is_shown_is_true_of_one_thing_in_its_box(pairs):
+    names = {"ball": "ball", "green paddle": "player", "orange paddle": "enemy"}
+    asked = set()
+    for index in range(9):
+        truth, boxes = pairs.known(index)
+        at = {box.name: box for box in boxes}
+        true = {
+            (f"pong {s.subject} {s.relation}", s.value, at[names[s.subject]].x / 160)
+            for s in truth.said
+            if names.get(s.subject) in at
+        }
+        for one in pairs.shown(index):
+            assert (one.question, one.answer, one.box[0]) in true
+            asked.add(one.question)
+    assert {"pong ball x motion", "pong ball row", "pong orange paddle row"} <= asked
+    assert not any("motion" in one.question for i in (6, 7, 8) for one in pairs.shown(i))
+
+
 def test_the_vocabulary_says_all(pairs):
     words = vocabulary_of(pairs, 1, True)
     for index in range(9):
