@@ -12,12 +12,13 @@ from captions that were decoded word by word, and a judge.
 Sources of the presets: `nic` Vinyals et al. 2015, "Show and Tell"; `attend` Xu et al. 2015, "Show,
 Attend and Tell" (soft attention, doubly stochastic); `best` a small transformer decoder (Vaswani et
 al. 2017), whose attention also learns from where the named things are, if that is known (Liu et al.
-2017, "Attention Correctness in Neural Image Captioning"), and its encoder from what they are like
-there (`caption_reader`).
+2017, "Attention Correctness in Neural Image Captioning"), and its encoder from what they do
+there (`caption_auxiliary`).
 
 Departs from the papers: encoders are those of this playground, and memory holds the coordinates of
 each place too; Adam with decoupled weight decay and a cosine; several sentences of a picture share
 one look at it; no ensembles. Batch norms of encoders keep the statistics that they came with.
+Imitation beside rewards is added to these with a weight, not traded against them.
 """
 
 from __future__ import annotations
@@ -33,15 +34,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 
+from generators.caption_auxiliary import AuxiliaryHead, Targets
 from generators.caption_judges import Judge
-from generators.caption_losses import above_others, grounding, sequence_log_probability
+from generators.caption_losses import advantages, grounding, sequence_log_probability
 from generators.caption_memory import Memories, fits, to_memory_input
 from generators.caption_nets import doubly_stochastic
 from generators.caption_pairs import Batch, Pairs, batch, cells_of, union_of, vocabulary_of
-from generators.caption_reader import Asked, Reader
 from generators.caption_settings import PRESETS, TRAINER, CaptionConfig, for_clips
 from generators.caption_views import last_picture, peaks, wrapped
-from generators.captioner import Caption, Captioner, Masked, Parts, Plan, begin_of, load, never
+from generators.captioner import (
+    COORDINATES,
+    Caption,
+    Captioner,
+    Masked,
+    Parts,
+    Plan,
+    begin_of,
+    load,
+    never,
+)
 from generators.decoding import say
 from generators.words import END, PAD, Vocabulary
 from playground import ranks
@@ -101,12 +112,12 @@ class Captioning(nn.Module):
         encoder = self.plan.encoder(config.weights if found is None else None)
         encoder.requires_grad_(config.encoder_rate > 0)
         self.parts = Parts(self.plan, encoder, len(self.vocabulary))
-        self.reader = Reader(encoder.features, pairs) if config.knowing else None
+        self.auxiliary = self._auxiliary_head(encoder.features - COORDINATES)
         # The published weights, by name, that the encoder has until it learns; None: others.
         self.published = first.plan.published if first else _named(config)
         if first is not None:
             self._learn_on(first)
-        heads = [self.parts.decoder, *filter(None, [self.reader])]
+        heads = [self.parts.decoder, *filter(None, [self.auxiliary])]
         groups = [
             {"params": [p for m in heads for p in m.parameters()], "lr": config.learning_rate}
         ]
@@ -130,6 +141,17 @@ class Captioning(nn.Module):
         self.seen: tuple[Sequence[int], Mapping[str | None, Sequence[Caption]]] | None = None
         self._ahead = Ahead(self._read)
         self.train()
+
+    def _auxiliary_head(self, features: int) -> AuxiliaryHead | None:
+        if not self.config.auxiliary:
+            return None
+        made = AuxiliaryHead(features, self.pairs)
+        if not made.answers:
+            raise UserError(
+                f"--auxiliary needs to know what things do, which nobody tells of "
+                f"{self.config.data}."
+            )
+        return made
 
     def _learn_on(self, first: Captioner) -> None:
         """Begin with the weights of another captioner."""
@@ -180,19 +202,20 @@ class Captioning(nn.Module):
 
     def step(self, trainer: Trainer) -> dict[str, Any]:
         """Imitate captions; at the end, where asked for, draw better ones."""
-        read, pixels, mirrored, asked = self._ahead.get(self.progress)
+        read, pixels, mirrored, targets = self._ahead.get(self.progress)
         if pixels is not None:
             pixels, self._memories = pixels.to(trainer.device), {}
         frozen = self._is_frozen(self.progress)
 
         def memory() -> Tensor:
             if pixels is None:
-                return self._memory("pairs", self.pairs, trainer).get(read.indices, mirrored)
+                kept = self._memory("pairs", self.pairs, trainer)
+                return kept.get(read.indices, mirrored).to(trainer.device)
             with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
                 return self.parts.encoder(to_memory_input(pixels, mirrored))
 
         if not self._is_critical(self.progress):
-            figures = self._imitate(trainer, read, memory, asked)
+            figures = self._imitate(trainer, read, memory, targets)
         else:
             figures = self._criticise(trainer, read, memory)
         figures["rate"] = self.schedules["captioner"].get_last_lr()[0]
@@ -205,27 +228,27 @@ class Captioning(nn.Module):
         trainer: Trainer,
         read: Batch,
         memory: Callable[[], Tensor],
-        asked: Asked | None,
+        targets: Targets | None,
     ) -> dict[str, Any]:
         figures: dict[str, Any] = {}
-        unlike = self._unlike(trainer, read, figures)
-        asked = None if asked is None else asked.to(trainer.device)
+        imitation = self._imitation(trainer, read, figures)
+        targets = None if targets is None else targets.to(trainer.device)
 
         def loss() -> Tensor:
             seen = memory()
-            total = unlike(seen)
-            if self.reader is not None and asked is not None and len(asked.owners):
-                apart, figures["known"] = self.reader(seen, asked, self.grid)
-                total = total + self.config.knowing * apart
+            total = imitation(seen)
+            if self.auxiliary is not None and targets is not None and len(targets.answers):
+                auxiliary, figures["known"] = self.auxiliary(seen, targets)
+                total = total + self.config.auxiliary * auxiliary
             return total
 
         trainer.minimize(loss, self.optimizers["captioner"])
         return figures
 
-    def _unlike(
+    def _imitation(
         self, trainer: Trainer, read: Batch, figures: dict[str, Any]
     ) -> Callable[[Tensor], Tensor]:
-        """The loss, given memory, of saying and looking otherwise than the captions read."""
+        """The loss, given memory, of the next words, and of where they look."""
         c = self.config
         words = read.words.to(trainer.device)
         rows = read.rows.to(trainer.device)
@@ -269,23 +292,25 @@ class Captioning(nn.Module):
             seen = memory().float()
             speaker = Masked(decoder, unsaid)
             drawn = say(speaker, seen, begin, END, c.longest, 1.0, copies=c.sentences)
-        reward = self.critic(drawn.words, read.indices.repeat_interleave(c.sentences), register)
-        better = above_others(reward.view(-1, c.sentences)).flatten().to(trainer.device)
-        figures: dict[str, Any] = {"reward": reward.mean()}
-        unlike = self._unlike(trainer, read, figures)
+        rewards = self.critic(drawn.words, read.indices.repeat_interleave(c.sentences), register)
+        advantage = advantages(rewards.view(-1, c.sentences)).flatten().to(trainer.device)
+        figures: dict[str, Any] = {"reward": rewards.mean()}
+        imitation = self._imitation(trainer, read, figures) if c.imitation else None
 
         def loss() -> Tensor:
+            decoder.eval()
             sums, lengths = sequence_log_probability(decoder, seen, drawn.words, begin, END, unsaid)
-            total = -(better * sums).sum() / lengths.sum()
-            return total + c.imitation * unlike(seen) if c.imitation else total
+            total = -(advantage * sums).sum() / lengths.sum()
+            decoder.train(self.training)
+            return total if imitation is None else total + c.imitation * imitation(seen)
 
         trainer.minimize(loss, self.optimizers["captioner"])
-        decoder.train(self.training)
         return figures
 
-    def _read(self, update: int) -> tuple[Batch, Tensor | None, Tensor, Asked | None]:
-        """This process's share of an update: sentences, pixels if need be, what is mirrored, and
-        what is asked of things.
+    def _read(self, update: int) -> tuple[Batch, Tensor | None, Tensor, Targets | None]:
+        """This process's share of an update.
+
+        Sentences, pixels if need be, which pictures are mirrored, what to tell of things.
         """
         c, rank = self.config, ranks.rank()
         indices = batch_indices(
@@ -295,10 +320,10 @@ class Captioning(nn.Module):
         read = batch(self.pairs, indices, self.vocabulary, c.sentences, c.longest, rng)
         mirrored = torch.tensor([c.mirrored and rng.random() < 0.5 for _ in indices])
         pixels = None if self._is_kept(update) else self.pairs.read(indices)
-        asked = None
-        if self.reader is not None and not self._is_critical(update):
-            asked = self.reader.asked([self.pairs.shown(index) for index in indices.tolist()])
-        return read, pixels, mirrored, asked
+        if self.auxiliary is None or self._is_frozen(update):
+            return read, pixels, mirrored, None
+        shown = [self.pairs.shown(index) for index in indices.tolist()]
+        return read, pixels, mirrored, self.auxiliary.targets(shown, self.grid)
 
     # Memory.
 
@@ -385,6 +410,7 @@ class Captioning(nn.Module):
                 return None
             if keep:
                 maps = self._memory("held out", self.held_out, trainer).maps(part)
+                maps = maps.to(trainer.device)
             else:
                 maps = captioner.encode(to_memory_input(self.held_out.read(part)))
             for register in registers:

@@ -3,7 +3,7 @@
 grounding                   Liu et al. 2017, "Attention Correctness in Neural Image Captioning"
 CiderCritic                 CIDEr-D as a reward, Rennie et al. 2017, "Self-Critical Sequence
                             Training for Image Captioning"
-above_others                rewards less their baseline, Luo 2020, "A Better Variant of
+advantages                  rewards less their baseline, Luo 2020, "A Better Variant of
                             Self-Critical Sequence Training"
 sequence_log_probability    of captions that were drawn, in one pass
 """
@@ -53,7 +53,7 @@ class CiderCritic:
         return torch.from_numpy(self._scorer(tokens, pictures.tolist())).float()
 
 
-def above_others(rewards: Tensor) -> Tensor:
+def advantages(rewards: Tensor) -> Tensor:
     """Rewards (B, K) of K captions of each picture, each less the mean of the K - 1 others."""
     count = rewards.shape[1]
     return (rewards - rewards.mean(1, keepdim=True)) * count / (count - 1)

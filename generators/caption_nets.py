@@ -224,7 +224,12 @@ def _begun(decoder: Decoder, memory: Tensor, rows: int) -> State:
     """The state before the first words of `rows` captions, as many of each picture."""
     if rows % len(memory):
         raise ValueError(f"{rows} captions are not as many of each of {len(memory)} pictures")
-    return tuple(t.repeat_interleave(rows // len(memory), 0) for t in decoder.start(memory))
+    return repeated(decoder.start(memory), rows // len(memory))
+
+
+def repeated(state: State, copies: int) -> State:
+    """Each of its rows so many times, one after another."""
+    return state if copies == 1 else tuple(t.repeat_interleave(copies, 0) for t in state)
 
 
 def _one_by_one(decoder: Nic | Attend, memory: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:

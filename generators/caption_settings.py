@@ -46,10 +46,12 @@ class CaptionConfig:
     smoothing: float = setting(0.1, "label smoothing")
     doubly: float = setting(0.0, "weight of looking once at each place (Xu et al., eq. 14)")
     grounding: float = setting(0.0, "weight of looking at what is named, where that is known")
-    knowing: float = setting(0.0, "weight of knowing things where they stand, if that is known")
+    auxiliary: float = setting(
+        0.0, "weight of telling what things do from where they stand, where that is known"
+    )
     critical: int = setting(0, "updates at the end that are self-critical", "updates")
     critical_rate: float = setting(5e-5, "learning rate of these")
-    imitation: float = setting(0.0, "weight of the cross-entropy in these")
+    imitation: float = setting(0.0, "weight in these of the loss of the updates before")
     samples: int = setting(1000, "held-out pictures of an evaluation", "pictures")
     beam: int = setting(1, "of an evaluation's search")
 
@@ -63,7 +65,7 @@ class CaptionConfig:
                 raise UserError(f"--{name.replace('_', '-')} must be above 0.")
         for name in (
             *("warmup", "encoder_rate", "frozen", "weight_decay", "doubly", "grounding"),
-            *("knowing", "imitation"),
+            *("auxiliary", "imitation"),
         ):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(f"--{name.replace('_', '-')} must not be negative.")
@@ -80,6 +82,11 @@ class CaptionConfig:
             raise UserError("--critical is a part of --updates, from 0 to below them.")
         if self.critical and self.sentences < 2:
             raise UserError("--critical compares captions of a picture: --sentences from 2 up.")
+        if self.auxiliary and (not self.encoder_rate or self.mirrored):
+            raise UserError(
+                "--auxiliary is for an encoder that learns, of pictures as they are: set "
+                "--encoder-rate and --no-mirrored."
+            )
         if self.frames > 1 and (not self.encoder_rate or self.frozen or self.mirrored):
             raise UserError(
                 "No published weights know clips, and mirrored ones would be told wrongly: with "

@@ -33,6 +33,7 @@ ZOO = Path(__file__).with_name("zoo")
 DEFAULT, PHOTOS = "games", "photos"  # of the zoo
 BATCH = 16  # pictures captioned together
 WAVES = 6  # frequencies of the places' coordinates
+COORDINATES = 4 * WAVES  # the last features of the memory
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Encoder(nn.Module):
         super().__init__()
         backbone.check_layer(layer)
         self.backbone, self.layer, self.grid, self.frames = backbone, layer, grid, frames
-        self.features = backbone.channels[layer] + 4 * WAVES
+        self.features = backbone.channels[layer] + COORDINATES
 
     def forward(self, x: Tensor) -> Tensor:
         return self.maps(x).flatten(2).mT
@@ -119,7 +120,7 @@ def _see_last(backbone: Backbone, frames: int) -> None:
 
 
 def waves(rows: int, columns: int) -> Tensor:
-    """(rows * columns, 4 * WAVES): sines and cosines of each place's coordinates in [0, 1]."""
+    """(rows * columns, COORDINATES): sines and cosines of each place's coordinates in [0, 1]."""
     y, x = torch.meshgrid(
         (torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns, indexing="ij"
     )

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from generators.caption_nets import State
+from generators.caption_nets import State, repeated
 
 
 class Speaker(Protocol):
@@ -49,7 +49,7 @@ def say(
     gradients.
     """
     count = copies * len(memory)
-    state = _rows(decoder.start(memory), torch.arange(len(memory)).repeat_interleave(copies))
+    state = repeated(decoder.start(memory), copies)
     word = torch.full((count,), begin, device=memory.device)
     done = torch.zeros_like(word, dtype=torch.bool)
     total = torch.zeros(count, device=memory.device)
@@ -88,7 +88,7 @@ def search(
     compete by their normalised scores; it ends when all in it are finished.
     """
     batch = len(memory)
-    state = _rows(decoder.start(memory), torch.arange(batch).repeat_interleave(beam))
+    state = repeated(decoder.start(memory), beam)
     device = memory.device
     words = torch.full((batch * beam, 1), begin, device=device)
     total = torch.full((batch, beam), -torch.inf, device=device)

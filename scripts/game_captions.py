@@ -75,6 +75,7 @@ class GamePairs:
         return Told(text, found)
 
     def shown(self, index: int) -> Sequence[Shown]:
+        """What single things do: neither where they are nor how they stand to others."""
         known = self.known(index)
         game = known.truth.game
         boxes = {
@@ -83,7 +84,10 @@ class GamePairs:
         return [
             Shown(f"{game} {s.subject} {s.relation}", str(s.value), boxes[s.subject][0])
             for s in sorted(known.truth.said, key=str)
-            if len(boxes.get(s.subject, ())) == 1 and s.relation != "is"
+            if len(boxes.get(s.subject, ())) == 1
+            and s.relation not in ("is", "row", "column")
+            and " from " not in s.relation
+            and not s.relation.startswith("distance to")
         ]
 
     def references(self, index: int) -> Sequence[str]:

@@ -102,6 +102,14 @@ def test_eight_captions_are_learned_by_heart(tmp_path, preset):
     assert lines[-2]["loss"] < 0.2 * lines[0]["loss"]
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("rate", [0.0, 1e-3])
+def test_it_trains_and_is_judged_on_a_gpu(tmp_path, rate):
+    task = made(encoder_rate=rate, updates=4, critical=2, imitation=0.1)
+    trained(task, tmp_path, 4, device="cuda", evaluate_every=2)
+    assert task.figures["bleu1"] >= 0 and len(task._memories) == (2 if not rate else 0)
+
+
 def test_what_is_named_is_looked_at(tmp_path):
     without, with_ = (
         trained(
@@ -113,16 +121,50 @@ def test_what_is_named_is_looked_at(tmp_path):
     assert shares[1] > 0.8 and shares[1] > shares[0] + 0.2
 
 
-def test_what_is_known_of_things_teaches_the_encoder(tmp_path):
-    def shares(weight):
-        """The share of squares whose colour was told, update by update."""
-        task = made(knowing=weight, updates=30)
-        lines = trained(task, tmp_path / str(weight), 30).metrics()
-        return [line["known"] for line in lines if "known" in line]
+class Weighed:
+    """In a trainer's place: keeps an update's loss instead of minimising it."""
 
-    assert not shares(0.0)
-    found = shares(1.0)
-    assert np.mean(found[:2]) < 0.5 and np.mean(found[-3:]) > 0.95
+    device = torch.device("cpu")
+
+    def minimize(self, loss_fn, optimizer):
+        self.loss = loss_fn()
+
+
+def loss_of(task):
+    """(its next update's loss, its figures)."""
+    trainer = Weighed()
+    torch.manual_seed(0)
+    figures = task.step(trainer)
+    task.close()
+    return trainer.loss, figures
+
+
+def test_the_auxiliary_loss_teaches_the_encoder():
+    with_, known = loss_of(taught := made(auxiliary=2.0))
+    without, plain = loss_of(other := made())
+    assert "known" in known and "known" not in plain
+    assert torch.allclose(known["loss"], plain["loss"])
+    assert 1 < (with_ - without).item() / 2 < 3  # eight colours, not learned yet: log 8 is 2.1
+    own = [
+        torch.autograd.grad(loss, next(task.parts.encoder.parameters()))[0]
+        for loss, task in ((with_, taught), (without, other))
+    ]
+    assert not torch.allclose(*own, rtol=0.1)
+    frozen, known = loss_of(made(auxiliary=2.0, frozen=5))
+    assert "known" not in known and torch.allclose(frozen, without)
+
+
+def test_imitation_goes_on_beside_rewards():
+    found = {}
+    for weight in (0.0, 0.5):
+        task = made(critical=20, imitation=weight, grounding=0.2)
+        task.progress = 40  # the first self-critical update
+        found[weight] = loss_of(task)
+    assert "loss" not in found[0.0][1]
+    figures = found[0.5][1]
+    whole = figures["loss"] - 0.2 * figures["looked"].log()  # one word, or nearly so
+    gained = found[0.5][0] - found[0.0][0]
+    assert torch.allclose(gained, 0.5 * whole, rtol=0.1)
 
 
 def test_a_frozen_encoder_is_looked_through_once_and_then_tuned(tmp_path, monkeypatch):
@@ -178,8 +220,7 @@ def test_memory_that_does_not_fit_is_said_and_done_without(tmp_path, monkeypatch
     assert "computed anew" in capsys.readouterr().err and not task._memories
 
 
-@pytest.mark.parametrize("imitation", [0.0, 0.1])
-def test_self_critical_updates_make_likelier_what_is_rewarded(tmp_path, imitation):
+def test_self_critical_updates_make_likelier_what_is_rewarded(tmp_path):
     def fond(pairs, vocabulary):
         """Of captions that begin with "on"."""
         assert len(pairs) == 8
@@ -192,10 +233,10 @@ def test_self_critical_updates_make_likelier_what_is_rewarded(tmp_path, imitatio
 
     judge = PHOTOS._replace(critic=fond)
     changes = {"updates": 50, "critical": 25, "critical_rate": 1e-3, "sentences": 4}
-    task = made(judge=judge, encoder_rate=0.0, imitation=imitation, **changes)
+    task = made(judge=judge, encoder_rate=0.0, **changes)
     run = trained(task, tmp_path, 50)
     lines = [line for line in run.metrics() if "reward" in line]
-    assert len(lines) == 25 and ("loss" in lines[0]) == (imitation > 0)
+    assert len(lines) == 25 and "loss" not in lines[0]
     assert lines[0]["rate"] == pytest.approx(1e-3)
     rewards = [line["reward"] for line in lines]
     assert np.mean(rewards[-5:]) > 1.5 * np.mean(rewards[:5])
@@ -232,7 +273,7 @@ def test_going_on_is_exact(tmp_path):
         run = Run.create(tmp_path, "caption", name, {})
         for number, count in enumerate(steps):
             torch.manual_seed(0)
-            task = made(steps=6, critical=2, updates=6, knowing=0.5)
+            task = made(steps=6, critical=2, updates=6, auxiliary=0.5, imitation=0.3)
             settings = TrainerConfig(steps=count, precision="fp32", threads=1, log_every=1)
             trainer = Trainer(settings, task, run)
             if number:
@@ -240,10 +281,13 @@ def test_going_on_is_exact(tmp_path):
             trainer.fit()
             task.close()
             run = Run.open(run.path)
-        return task.state_dict(), [line.get("loss") for line in run.metrics()]
+        figures = ("step", "loss", "known", "reward")
+        return task.state_dict(), [[line.get(k) for k in figures] for line in run.metrics()]
 
-    whole, parts = run_of("whole", 6), run_of("parts", 3, 6)
+    whole, parts = run_of("whole", 6), run_of("parts", 3, 5, 6)
     assert all(torch.equal(whole[0][k], parts[0][k]) for k in whole[0])
+    assert [line for line in parts[1] if line[1]] == [line for line in whole[1] if line[1]]
+    assert [line[3] is not None for line in whole[1] if line[1]] == [False] * 4 + [True] * 2
 
 
 def test_a_trained_captioner_learns_on(tmp_path):
@@ -335,7 +379,9 @@ def test_a_published_encoder_is_named_and_not_kept_while_it_is_frozen(tmp_path):
         ({"critical": 60}, "part of --updates"),
         ({"critical": 5, "sentences": 1}, "--sentences from 2"),
         ({"imitation": -1.0}, "--imitation"),
-        ({"knowing": -1.0}, "--knowing"),
+        ({"auxiliary": -1.0}, "--auxiliary"),
+        ({"auxiliary": 1.0, "encoder_rate": 0.0}, "encoder that learns"),
+        ({"auxiliary": 1.0, "mirrored": True}, "--no-mirrored"),
         ({"longest": 200}, "--longest"),
         ({"size": (3,)}, "--size"),
         ({"dropout": 1.0}, "--dropout"),

@@ -55,9 +55,9 @@ def test_what_is_told_names_boxes_in_shares(pairs):
     assert pairs.told(0, "comment", random.Random(0)).text
 
 
-def test_what_is_shown_is_true_of_one_thing_in_its_box(pairs):
+def test_what_is_shown_is_what_single_things_do(pairs, monkeypatch):
     names = {"ball": "ball", "green paddle": "player", "orange paddle": "enemy"}
-    asked = set()
+    found = set()
     for index in range(9):
         truth, boxes = pairs.known(index)
         at = {box.name: box for box in boxes}
@@ -68,9 +68,15 @@ def test_what_is_shown_is_true_of_one_thing_in_its_box(pairs):
         }
         for one in pairs.shown(index):
             assert (one.question, one.answer, one.box[0]) in true
-            asked.add(one.question)
-    assert {"pong ball x motion", "pong ball row", "pong orange paddle row"} <= asked
+            found.add(one.question)
+    motions = {"pong ball x motion", "pong ball y motion", "pong green paddle y motion"}
+    assert motions <= found
+    assert not any(" row" in name or name.endswith((" is", " column")) for name in found)
     assert not any("motion" in one.question for i in (6, 7, 8) for one in pairs.shown(i))
+    known = pairs.known(0)
+    assert pairs.shown(0)
+    monkeypatch.setattr(pairs, "known", lambda i: known._replace(boxes=known.boxes * 2))
+    assert not pairs.shown(0)  # of two things it is not known which one is meant
 
 
 def test_the_vocabulary_says_all(pairs):
