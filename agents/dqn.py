@@ -186,7 +186,7 @@ class DQN(Playing):
             loss_fn, inputs = self._loss_of_rows, [upload(rows, device), upload(weight, device)]
         else:
             batch = self.replay.gather(rows, weight)[:6]
-            loss_fn, inputs = self._loss, [x.to(device, non_blocking=True) for x in batch]
+            loss_fn, inputs = self._loss, [upload(x, device) for x in batch]
         loss, q, error = trainer.learn(loss_fn, self.optimizers["online"], inputs, self.graph)
         if self.replay.tree is not None:
             self.errors = (rows, Download(error.float()))

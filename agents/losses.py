@@ -54,11 +54,11 @@ def scalar_loss(
 ) -> Losses:  # fmt: skip
     """Of the temporal difference, Huber's or squared; it is the error (Mnih et al. 2015)."""
     c = config
+    # Before the following ones: autocast keeps weights that were cast without gradients.
+    values = online(observation)  # (B, A)
     with torch.no_grad():
         chooser = online(following) if c.double else None
         next_q = target(following)
-    values = online(observation)  # (B, A)
-    with torch.no_grad():
         if c.munchausen > 0:
             reward = reward + munchausen_bonus(values, action, c.munchausen)
             wanted = reward + discount * soft_value(next_q, next_q)

@@ -40,6 +40,7 @@ from agents.playing import Playing
 from agents.presets import DQNConfig
 from agents.targets import lambda_returns, of_action
 from playground.trainer import Trainer
+from playground.transfer import upload
 
 
 @dataclass
@@ -114,7 +115,7 @@ class PQN(Playing):
         c, r, device = self.config, self.rollout, trainer.device
         returns = lambda_returns(r.reward, r.terminal, r.final, r.value, c.gamma, c.trace)
         tensors = [
-            part.flatten(0, 1).to(device, non_blocking=True)
+            upload(part.flatten(0, 1), device)
             for part in (r.observation, r.action, returns, (~r.final).float())
         ]
         metrics: dict[str, Any] = {}

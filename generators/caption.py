@@ -63,6 +63,7 @@ from playground.errors import UserError
 from playground.frames import Frame
 from playground.run import Run
 from playground.trainer import Trainer
+from playground.transfer import upload
 from playground.weights import is_name
 
 __all__ = ["PRESETS", "TRAINER", "CaptionConfig", "Captioning", "for_clips", "load"]
@@ -204,13 +205,13 @@ class Captioning(nn.Module):
         """Imitate captions; at the end, where asked for, draw better ones."""
         read, pixels, mirrored, targets = self._ahead.get(self.progress)
         if pixels is not None:
-            pixels, self._memories = pixels.to(trainer.device), {}
+            pixels, self._memories = upload(pixels, trainer.device), {}
         frozen = self._is_frozen(self.progress)
 
         def memory() -> Tensor:
             if pixels is None:
                 kept = self._memory("pairs", self.pairs, trainer)
-                return kept.get(read.indices, mirrored).to(trainer.device)
+                return upload(kept.get(read.indices, mirrored), trainer.device)
             with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
                 return self.parts.encoder(to_memory_input(pixels, mirrored))
 
@@ -250,10 +251,9 @@ class Captioning(nn.Module):
     ) -> Callable[[Tensor], Tensor]:
         """The loss, given memory, of the next words, and of where they look."""
         c = self.config
-        words = read.words.to(trainer.device)
-        rows = read.rows.to(trainer.device)
+        words, rows = upload(read.words, trainer.device), upload(read.rows, trainer.device)
         cells = cells_of(read.boxes, *self.grid) if c.grounding else read.boxes
-        cells = union_of(cells, read.owners, len(rows)).to(trainer.device)
+        cells = upload(union_of(cells, read.owners, len(rows)), trainer.device)
 
         def loss(memory: Tensor) -> Tensor:
             logits, attention = self.parts.decoder(memory, words[:, :-1])

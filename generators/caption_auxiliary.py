@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from generators.caption_pairs import Pairs, Shown, cells_of
 from playground.backbone import full_precision
+from playground.transfer import upload
 
 
 class Targets(NamedTuple):
@@ -30,9 +31,9 @@ class Targets(NamedTuple):
     shares: Tensor  # (M,) 1 / number of cells of that thing
     answers: Tensor  # (T,) the right ones, as numbers of `AuxiliaryHead.answers`
 
-    def to(self, device: torch.device | str) -> Targets:
+    def to(self, device: torch.device) -> Targets:
         """All of them there."""
-        return Targets(*(tensor.to(device) for tensor in self))
+        return Targets(*(upload(tensor, device) for tensor in self))
 
 
 class AuxiliaryHead(nn.Module):

@@ -94,7 +94,9 @@ class Encoder(nn.Module):
         x = x.flatten(1, -3).contiguous(memory_format=torch.channels_last)
         maps = self.backbone.features(x, [self.layer])[self.layer]
         if self.grid is not None:
-            maps = F.adaptive_avg_pool2d(maps, self.grid)
+            # Apple's GPUs average to sides that divide the map's alone.
+            where = maps.cpu() if maps.device.type == "mps" else maps
+            maps = F.adaptive_avg_pool2d(where, self.grid).to(maps.device)
         places = waves(*maps.shape[2:]).to(maps).mT.unflatten(1, maps.shape[2:])
         return torch.cat([maps, places.expand(len(maps), -1, -1, -1)], 1)
 

@@ -47,6 +47,7 @@ from playground.errors import UserError, listed
 from playground.frames import Frame
 from playground.run import Run
 from playground.trainer import Trainer
+from playground.transfer import upload
 
 __all__ = ["DCGAN", "PRESETS", "TRAINERS", "DCGANConfig", "load"]
 
@@ -235,7 +236,7 @@ class DCGAN(nn.Module):
         figures: dict[str, Any] = {}
         for i in range(self.config.critic_steps):
             pixels, labels = self._ahead.get(self.progress * self.config.critic_steps + i)
-            pixels, labels = pixels.to(trainer.device), labels.to(trainer.device)
+            pixels, labels = (upload(part, trainer.device) for part in (pixels, labels))
             figures |= self._criticise(trainer, to_unit(pixels), labels)
         figures |= self._generate(trainer, to_unit(pixels), labels)
         self.progress += 1

@@ -83,8 +83,15 @@ class Painter:
 
     @property
     def batch(self) -> int:
-        """How many pictures are best painted together there."""
+        """How many pictures are best painted together there, if they fit."""
         return 1 if self.device.type == "cpu" else GPU_BATCH
+
+    def at_once(self, height: int, width: int) -> int:
+        """How many pictures of that size, from 1 to `batch`, its memory has room for."""
+        if self.batch == 1:
+            return 1
+        room = self._free() / (height * width * BYTES_A_PIXEL)
+        return int(min(max(1.0, room), self.batch))
 
     def to(self, where: torch.device | str) -> Painter:
         """Let it compute there; itself."""
@@ -174,7 +181,7 @@ class Painter:
 
     def _each(self, pictures: Tensor, mixture: Tensor) -> Tensor:
         """(N, 3, H, W) -> the same, painted, on the CPU; as many at once as is good."""
-        parts = pictures.split(self.batch)
+        parts = pictures.split(self.at_once(*pictures.shape[2:]))
         return torch.cat([self.painted(some.to(self.device), mixture).cpu() for some in parts])
 
     @torch.no_grad()
@@ -201,15 +208,19 @@ class Painter:
 
     def _check_memory(self, count: int, height: int, width: int) -> None:
         needed = count * height * width * BYTES_A_PIXEL
-        if self.device.type != "cpu" or needed < 2**28:  # always there; frames shall not ask
+        if needed < 2**28:  # always there; frames shall not ask
             return
-        free = (device.available_memory() or math.inf) * MEMORY_SHARE
+        free = self._free()
         if needed > free:
             longer = int(max(height, width) * math.sqrt(free / needed)) // 10 * 10
             raise UserError(
                 f"A painting of {width}x{height} pixels takes {needed / 1e9:.1f} GB, and "
                 f"{free / 1e9:.1f} GB are free: try --size {longer}."
             )
+
+    def _free(self) -> float:
+        """Bytes that may be taken where it computes."""
+        return (device.available_memory(self.device) or math.inf) * MEMORY_SHARE
 
 
 class Film:
@@ -236,8 +247,19 @@ class Film:
     def paint(self, pixels: np.ndarray) -> np.ndarray:
         """The next frame (H, W, 3) uint8, or some (N, H, W, 3) -> the same, painted."""
         some = pixels if pixels.ndim == 4 else pixels[None]
-        if self._cut(some[0]):
-            self._held, self._shown = Held(), torch.empty(0)
+        cuts = [i for i in range(1, len(some)) if _cut(some[i - 1], some[i])]
+        painted = []
+        for scene in np.split(some, cuts):
+            if _cut(self._last, scene[0]):
+                self._held, self._shown = Held(), torch.empty(0)
+            count = self.painter.at_once(*scene.shape[1:3])
+            parts = range(0, len(scene), count)
+            painted += [self._together(scene[i : i + count]) for i in parts]
+        whole = np.concatenate(painted)
+        return whole if pixels.ndim == 4 else whole[0]
+
+    def _together(self, some: np.ndarray) -> np.ndarray:
+        """The next frames (N, H, W, 3) of a scene."""
         self._since += len(some)
         due = self._since >= HELD_EVERY
         self._held.share = 1 - (1 - HELD_SHARE) ** self._since if due else 0.0
@@ -246,7 +268,7 @@ class Film:
         for frame, paint in zip(some, painted, strict=True):
             self._settle(frame, paint)
             self._last = frame
-        return painted if pixels.ndim == 4 else painted[0]
+        return painted
 
     def _settle(self, frame: np.ndarray, paint: np.ndarray) -> None:
         """Turn a frame's paint (H, W, 3) into what is shown of it."""
@@ -263,14 +285,14 @@ class Film:
         self._shown.lerp_(whole.float(), share.clamp(self.settling, 1)[..., None])
         whole.copy_(self._shown.round())
 
-    def _cut(self, pixels: np.ndarray) -> bool:
-        """Whether this is another scene than the frame before, or another size."""
-        last = self._last
-        if last is None or last.shape != pixels.shape:
-            return True
-        few = slice(None, None, CUT_EVERY)
-        apart = pixels[few, few].astype(np.int16) - last[few, few]
-        return bool(np.abs(apart).mean() > CUT)
+
+def _cut(last: np.ndarray | None, pixels: np.ndarray) -> bool:
+    """Whether this is another scene than the frame before, or another size."""
+    if last is None or last.shape != pixels.shape:
+        return True
+    few = slice(None, None, CUT_EVERY)
+    apart = pixels[few, few].astype(np.int16) - last[few, few]
+    return bool(np.abs(apart).mean() > CUT)
 
 
 def copied(plan: Plan, network: nn.Module) -> PainterNet:

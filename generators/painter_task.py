@@ -57,6 +57,7 @@ from playground.frames import Frame
 from playground.media import to_pixels
 from playground.run import Run
 from playground.trainer import Trainer
+from playground.transfer import upload
 
 __all__ = ["PRESETS", "TASK", "TRAINERS", "PainterConfig", "PainterTask"]
 
@@ -219,7 +220,7 @@ class PainterTask(nn.Module):
 
     def step(self, trainer: Trainer) -> dict[str, Any]:
         """One update on a batch of one source."""
-        pixels = self.pairs.get(self.progress).to(trainer.device)
+        pixels = upload(self.pairs.get(self.progress), trainer.device)
         learned = len(self.plan.styles) - self.first
         styles = self.first + torch.randint(learned, (len(pixels),))
         seen: dict[str, Any] = {}

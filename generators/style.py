@@ -186,6 +186,8 @@ def paint(
     """
     validate(config)
     validate(trainer)
+    if trainer.precision == "fp16":  # a pixel's slope is more than it holds
+        raise UserError("A painting's slopes overflow fp16: use --precision bf16 or fp32.")
     rng = rng_state()
     where = device.find(trainer.device)
     photo = easel.picture(content, "The content").to(where)
@@ -299,7 +301,7 @@ def _masks(given: Any, count: int) -> list[Tensor]:
 def _memory_said(size: tuple[int, int]) -> Iterator[None]:
     """Running out of memory in one sentence (UserError) that says what to try."""
     try:
-        with device.out_of_memory_said():
+        with device.limits_said():
             yield
     except UserError as error:
         if not str(error).startswith("Out of memory"):

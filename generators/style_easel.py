@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 LEAST_PX = 16  # of a picture's shorter side: with less there is nothing to see in it
 SHORTEST_PX = 48  # of the coarsest scale's shorter side
 CALIBRATION_PX = 512  # longer side of the pictures from which the network's scales are measured
+CUDA_SHRINK = 40  # times, that CUDA's antialiasing can make a side smaller at once, and a bit
 LOCAL = ("vgg16", "squeezenet")  # whose published weights may lie in the cache, the best first
 
 
@@ -65,7 +66,11 @@ def resized(pictures: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, C, H, W) -> (B, C, *size), bicubic, antialiased, in [0, 1]."""
     if pictures.shape[2:] == size:
         return pictures
-    return F.interpolate(pictures, size, mode="bicubic", antialias=True).clamp_(0, 1)
+    shrink = max(before / after for before, after in zip(pictures.shape[2:], size, strict=True))
+    # A CUDA kernel's shared memory holds as many neighbours.
+    where = pictures.cpu() if pictures.is_cuda and shrink > CUDA_SHRINK else pictures
+    found = F.interpolate(where, size, mode="bicubic", antialias=True).clamp_(0, 1)
+    return found.to(pictures.device)
 
 
 def fitting(height: int, width: int, longer: int) -> tuple[int, int]:

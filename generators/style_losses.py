@@ -148,10 +148,13 @@ class WassersteinLoss:
 
 
 def _solved(solver: Callable[[Tensor], Any], matrices: Tensor) -> Any:
-    """What a solver of PyTorch's gives; by the CPU where the device has none, as on MPS."""
+    """What a solver of PyTorch's gives; by the CPU where the device has none, as on MPS.
+
+    And where a GPU's does not converge, as may be with many equal eigenvalues.
+    """
     try:
         return solver(matrices)
-    except NotImplementedError:
+    except (NotImplementedError, torch.linalg.LinAlgError):
         return solver(matrices.cpu())
 
 

@@ -157,5 +157,6 @@ class Painting(nn.Module):
         factor = longer / max(shown.shape[2:])
         if factor < 1:
             size = [max(1, round(side * factor)) for side in shown.shape[2:]]
-            shown = F.interpolate(shown, size, mode="area")
+            where = shown.cpu() if shown.device.type == "mps" else shown  # which knows few sizes
+            shown = F.interpolate(where, size, mode="area")
         return Frame(to_pixels(shown[0]))

@@ -37,6 +37,7 @@ from playground.insight import wrong_frames
 from playground.norms import is_batch_norm
 from playground.run import Run
 from playground.trainer import Trainer
+from playground.transfer import upload
 
 __all__ = ["PRESETS", "TRAINERS", "Classify", "ClassifyConfig", "load", "rate_at", "rate_factors"]
 
@@ -267,7 +268,7 @@ class Classify(nn.Module):
         loss: Any = 0.0
         right: Any = 0.0
         for x, truth in zip(pixels.tensor_split(parts), labels.tensor_split(parts), strict=True):
-            x, truth = x.to(trainer.device), truth.to(trainer.device)
+            x, truth = upload(x, trainer.device), upload(truth, trainer.device)
             part_loss, part_right = self._learn(trainer, self.augment(to_unit(x)), truth)
             loss, right = loss + part_loss / parts, right + part_right / parts
         rate = self.schedules["model"].get_last_lr()[-1]

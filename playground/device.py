@@ -26,11 +26,13 @@ FABRIC_PRECISION = {
     "fp64": "64-true",  # slow; to compare with something exact
 }
 REHEARSAL_SECONDS = 0.4  # for each precision
-REHEARSAL_GAIN = 1.05  # below this the clock's noise decides, and fp32 is the safer one
+REHEARSAL_GAIN = 1.05  # below this the clock's noise decides, and the safer one is taken
 
 MEMINFO = Path("/proc/meminfo")  # Linux
 # What PyTorch's allocators of main memory and of Apple's GPUs say, in a plain RuntimeError.
 ALLOCATORS = ("DefaultCPUAllocator", "out of memory")
+# ... and its operations, where --deterministic asks for what they have not.
+NOT_DETERMINISTIC = "does not have a deterministic implementation"
 
 
 def find(device: str) -> torch.device:
@@ -129,8 +131,8 @@ def chosen_precision(name: str, deterministic: bool, task: Any, run: Run, kind: 
         if kept is not None and kept["device"] == device_name(kind):
             return kept["precision"]
         name, reason = measured_precision(task, torch.device(kind))
-    if name == "fp16" and kind == "cpu":
-        raise UserError("fp16 needs a GPU; on a CPU use --precision bf16, fp32 or auto.")
+    if name == "fp16" and kind != "cuda":  # elsewhere fused optimizers cannot skip what overflows
+        raise UserError(f"fp16 needs a CUDA GPU; on {kind} use --precision bf16, fp32 or auto.")
     run.update(precision={"precision": name, "reason": reason, "device": device_name(kind)})
     return name
 
@@ -164,8 +166,9 @@ def measured_precision(task: Any, device: torch.device) -> tuple[str, str]:
     set_rng_state(rng)
     ms = {name: 1e3 * found for name, found in zip(types, seconds, strict=True)}
     best = min(ms, key=lambda name: ms[name])
-    if ms["fp32"] < REHEARSAL_GAIN * ms[best]:
-        best = "fp32"
+    for safer in ("bf16", "fp32"):  # than the one after it
+        if ms[safer] < REHEARSAL_GAIN * ms[best]:
+            best = safer
     figures = ", ".join(f"{name} {time_ms:.2f} ms" for name, time_ms in ms.items())
     return best, f"measured forward and backward: {figures}"
 
@@ -203,7 +206,8 @@ def available_memory(device: torch.device | None = None) -> int | None:
     limit may lie below it.
     """
     if device is not None and device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept  # PyTorch gives out again what it kept
     try:
         lines = MEMINFO.read_text(encoding="ascii").splitlines()
     except (OSError, ValueError):
@@ -216,11 +220,20 @@ def available_memory(device: torch.device | None = None) -> int | None:
 
 
 @contextlib.contextmanager
-def out_of_memory_said() -> Iterator[None]:
-    """Turn running out of memory into one sentence (UserError) that says what to lower."""
+def limits_said() -> Iterator[None]:
+    """Turn what a device cannot do into one sentence (UserError) that says what to change.
+
+    Too little memory, and operations that are not deterministic there.
+    """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
+        if NOT_DETERMINISTIC in str(error):
+            operation = str(error).split()[0]
+            raise UserError(
+                f"--deterministic is not possible on this device, as {operation} sums in no order: "
+                "leave it out, or use --device cpu."
+            ) from error
         known = isinstance(error, MemoryError | torch.OutOfMemoryError)
         if not known and not any(words in str(error) for words in ALLOCATORS):
             raise

@@ -55,7 +55,8 @@ class CudaRecorder:
             with torch.cuda.graph(graph, stream=self.stream):
                 outputs = function()
         except RuntimeError as error:
-            reason = str(error).splitlines()[0]
+            cause = error.__context__ or error  # leaving the recording has an error of its own
+            reason = str(cause).splitlines()[0]
             raise UserError(
                 f"An update cannot be recorded as a CUDA graph ({reason}): leave out --graph."
             ) from error

@@ -150,6 +150,8 @@ class Trainer:
             )
         where = device.set_up(config.device, config.threads, config.deterministic)
         if config.precision == "fp64":
+            if where.type == "mps":
+                raise UserError("Apple's GPUs know no fp64: use --device cpu.")
             task.double()
         device.lay_out(task, where)
         if self.world > 1:
@@ -195,7 +197,7 @@ class Trainer:
         self.agenda.begin()
         self._logged_progress = task.progress
         evaluated = saved = task.progress  # as it was at the last evaluation and save
-        with self._run_ended(), signals.caught(self._interrupt), device.out_of_memory_said():
+        with self._run_ended(), signals.caught(self._interrupt), device.limits_said():
             if not task.progress and hasattr(task, "begin"):
                 with self._looking():
                     task.begin(self)

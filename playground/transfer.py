@@ -15,15 +15,15 @@ def staging(size_bytes: int, device: torch.device) -> Tensor:
     return torch.empty(size_bytes, dtype=torch.uint8, pin_memory=device.type == "cuda")
 
 
-def upload(array: np.ndarray, device: torch.device) -> Tensor:
-    """The array as a tensor on the device: a copy, save on a CPU, where it is the array's memory.
+def upload(source: np.ndarray | Tensor, device: torch.device) -> Tensor:
+    """What is in main memory as a tensor on the device: a copy, save on a CPU, where it is itself.
 
-    What the device does from now on finds it there, and `array` may be written at once.
+    What the device does from now on finds it there, and `source` may be written at once.
     """
-    tensor = torch.from_numpy(array)
+    tensor = torch.from_numpy(source) if isinstance(source, np.ndarray) else source
     if device.type == "cuda":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 class Download:

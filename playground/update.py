@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import LBFGS, Optimizer
+from torch.optim import LBFGS, SGD, Optimizer
 
 from playground import norms, ranks
 from playground.errors import UserError
@@ -333,5 +333,12 @@ class Updates:
             for name, parameter in self.task.named_parameters()
             if name in self.ema and id(parameter) in own
         ]
+        if isinstance(optimizer, SGD):
+            # Its fused kernel makes the first momentum of whatever lies in memory: there it stays
+            # when the first update is skipped on the device. With none at first nothing changes.
+            for each in optimizer.param_groups:
+                for parameter in each["params"] if each["momentum"] else ():
+                    state = optimizer.state[parameter]
+                    state.setdefault("momentum_buffer", torch.zeros_like(parameter))
         shared = Averaging(parameters) if ranks.world() > 1 else None
         return Group(parameters, vectors, [a for a, _ in pairs], [p for _, p in pairs], shared)

@@ -270,5 +270,5 @@ def add_paint(verb: argparse.ArgumentParser) -> None:
     text = "where to compute (default auto: CUDA, MPS or CPU)"
     add("--device", choices=("auto", "cpu", "cuda", "mps"), help=text)
     add("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
-    add("--precision", choices=("fp32", "bf16", "fp16"), help="of the network (default fp32)")
+    add("--precision", choices=("fp32", "bf16"), help="of the network (default fp32)")
     add_arguments(verb, StyleConfig)

@@ -36,7 +36,9 @@ from playground.trainer import Trainer, TrainerConfig, seed_everything
 from playground.weights import ZOO
 from scripts.benchmarks.cards import evaluations, flags
 
-TRAINER = TrainerConfig(threads=1, precision="fp32", ema=0.998, clip_norm=5.0, evaluate_every=500)
+TRAINER = TrainerConfig(
+    device="cpu", threads=1, precision="fp32", ema=0.998, clip_norm=5.0, evaluate_every=500
+)
 README = """# The backbones that ship
 
 `playground.backbone.create(NAME, weights=NAME)` loads one, without a network. Each has a card
@@ -90,6 +92,10 @@ def train(args: argparse.Namespace) -> None:
         config = apply_arguments(PretrainConfig(), args)
         settings = apply_arguments(TRAINER, args)
         specs = args.photo_data
+    if settings.device == "auto":  # so older runs have it
+        settings = replace(settings, device="cpu")
+    if settings.device != "cpu":
+        raise UserError("The arcade backbone is pretrained on the CPU, as its games are played.")
     if settings.steps is None:
         settings = replace(settings, steps=config.updates)
     seed_everything(settings.seed)

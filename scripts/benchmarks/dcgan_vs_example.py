@@ -184,6 +184,7 @@ def train_ours(
     task.close()
     file = "best.safetensors" if args.best else "last.safetensors"
     dreamer = dcgan.load(run.path / file)
+    dreamer.network.to(args.device)
     return (lambda count: dreamer.stream(count, seed)), outcome.progress * config.batch_size
 
 

@@ -38,6 +38,9 @@ from typing import Any
 import numpy as np
 import torch
 
+# So that this checkout's scripts are found.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from agents.atari import resolve
 from agents.dqn import DQN, PRESETS, TRAINERS
 from agents.evaluation import interval
@@ -58,6 +61,7 @@ def main() -> int:
     parser.add_argument("--game", default="pong", help="(default pong)")
     parser.add_argument("--envs", type=int, default=8, help="environments of ours (default 8)")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads each")
+    parser.add_argument("--device", default="cpu", help="of both: cpu or cuda (default cpu)")
     parser.add_argument("--precision", default="auto", help="of ours (default auto)")
     parser.add_argument("--replay", type=int, default=100_000, help="capacity of both, agent steps")
     parser.add_argument("--blocks", type=int, default=5, help="timed blocks of each (default 5)")
@@ -73,7 +77,7 @@ def main() -> int:
         return 0
     report: dict[str, Any] = {
         "benchmark": "dqn_vs_sb3 " + ("curve" if args.curve else "speed"),
-        "machine": machine(args.threads),
+        "machine": machine(args.threads, args.device),
         "settings": {k: v for k, v in vars(args).items() if k not in ("json", "block")},
         "blocks": [],
     }
@@ -91,7 +95,8 @@ def main() -> int:
                     continue
                 spec = {
                     "engine": engine, "game": args.game, "envs": args.envs, "replay": args.replay,
-                    "threads": args.threads, "precision": args.precision, "seed": number,
+                    "threads": args.threads, "device": args.device, "precision": args.precision,
+                    "seed": number,
                     "warm": 0 if args.curve else args.warm,
                     "steps": args.curve_steps if args.curve else args.steps,
                 }  # fmt: skip
@@ -118,7 +123,7 @@ def tell(block: dict[str, Any]) -> None:
     print(line, flush=True)
 
 
-def machine(threads: int) -> dict[str, Any]:
+def machine(threads: int, device: str) -> dict[str, Any]:
     """What the figures were made on."""
     flags: set[str] = set()
     if Path("/proc/cpuinfo").exists():
@@ -126,6 +131,7 @@ def machine(threads: int) -> dict[str, Any]:
         flags = {flag for line in lines if line.startswith("flags") for flag in line.split()}
     packages = ("torch", "stable-baselines3", "ale-py", "gymnasium", "numpy")
     return {
+        "device": device_name(device),
         "cpu": device_name(),
         "cores": os.cpu_count(),
         "threads": threads,
@@ -196,7 +202,12 @@ def sb3_block(spec: dict[str, Any]) -> dict[str, Any]:
     total = spec["warm"] + spec["steps"]
     explore = {"exploration_fraction": spec["warm"] / total} if spec["warm"] else {}
     model = TheirDQN(
-        "CnnPolicy", env, buffer_size=spec["replay"], seed=spec["seed"], device="cpu", **explore
+        "CnnPolicy",
+        env,
+        buffer_size=spec["replay"],
+        seed=spec["seed"],
+        device=spec["device"],
+        **explore,
     )
     clock = Clock(spec["warm"], spec["steps"])
 
@@ -232,8 +243,8 @@ def our_block(spec: dict[str, Any]) -> dict[str, Any]:
     )  # fmt: skip
     options = TRAINERS["sb3"] | {"evaluate_every": None, "checkpoint_minutes": None}
     settings = TrainerConfig(
-        seed=spec["seed"], device="cpu", precision=spec["precision"], threads=spec["threads"],
-        **options,
+        seed=spec["seed"], device=spec["device"], precision=spec["precision"],
+        threads=spec["threads"], **options,
     )  # fmt: skip
     seed_everything(spec["seed"])
     task = Watched(config, spec["seed"])

@@ -35,6 +35,9 @@ from typing import Any
 import numpy as np
 import torch
 
+# So that this checkout's scripts are found.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from agents.dqn import DQN, PRESETS, TRAINERS
 from playground.device import find, median_seconds, timed
 from playground.errors import UserError

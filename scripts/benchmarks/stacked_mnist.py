@@ -76,6 +76,7 @@ def main() -> int:
     add("--samples", type=int, default=26_000, help="dreams that are read (default 26000)")
     add("--seed", type=int, default=0, help="of the training (default 0)")
     add("--threads", type=int, help="PyTorch's (its own choice)")
+    add("--device", default="cpu", help="of the training: cpu or cuda (default cpu)")
     add("--json", type=Path, metavar="OUT", help="write the figures there")
     args, others = parser.parse_known_args()
     own = argparse.ArgumentParser(allow_abbrev=False)
@@ -97,7 +98,7 @@ def main() -> int:
     seed_everything(args.seed)
     trainer = TrainerConfig(
         **dcgan.TRAINERS[args.preset], seed=args.seed, steps=args.updates, threads=args.threads,
-        checkpoint_minutes=None,
+        device=args.device, checkpoint_minutes=None,
     )  # fmt: skip
     task = dcgan.DCGAN(config, learned, held_out, args.seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -109,7 +110,9 @@ def main() -> int:
     found = {"real": figures(real), "dreams": figures(dreamed), "updates": args.updates}
     print(found["dreams"])
     if args.json:
-        write_json(args.json, {"machine": device_name(), "settings": to_json(config), **found})
+        write_json(
+            args.json, {"machine": device_name(args.device), "settings": to_json(config), **found}
+        )
     return 0
 
 

@@ -53,8 +53,9 @@ def measure(args: argparse.Namespace, pictures: dict[str, Tensor]) -> Iterator[R
             style.PRESETS["best"], backbone=name, weights=weights, size=args.size,
             iterations=args.iterations,
         )  # fmt: skip
+        trainer = replace(style.TRAINER, device=args.device)
         began = time.monotonic()
-        painted = style.paint(photo, painting, config=config, trainer=style.TRAINER).picture
+        painted = style.paint(photo, painting, config=config, trainer=trainer).picture
         pictures[name] = painted
         yield {
             "backbone": name, "seconds": time.monotonic() - began,

@@ -154,7 +154,7 @@ def compare(args: argparse.Namespace) -> tuple[list[Row], list[Any]]:
         size=args.size, seconds=args.seconds,
         content_weight=args.content_weight,
     )  # fmt: skip
-    trainer = replace(style.TRAINER, log_seconds=3600.0)
+    trainer = replace(style.TRAINER, device="cpu", log_seconds=3600.0)  # as Gatys et al. here
     rows, pictures = [], []
     for number in range(args.pairs):
         files_ = photos[number % len(photos)], paintings[number % len(paintings)]

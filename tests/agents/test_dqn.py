@@ -287,4 +287,4 @@ def test_it_trains_and_goes_on_with_a_gpu(config: DQNConfig, tmp_path: Path) -> 
         task.close()
     assert task.updates > (450 - 60) / config.train_every - 3
     assert all(p.device.type == "cuda" and p.isfinite().all() for p in task.parameters())
-    assert "loss" in run.metrics()[-1]
+    assert any("loss" in line for line in run.metrics())

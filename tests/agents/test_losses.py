@@ -56,6 +56,17 @@ def test_the_plain_loss_is_of_the_temporal_difference(loss_kind: str, double: bo
     assert loss.item() == pytest.approx(total / len(action), rel=1e-4)
 
 
+@pytest.mark.parametrize("distribution", ["none", "c51", "iqn"])
+def test_all_weights_learn_in_half_precision(distribution: str) -> None:
+    """Autocast keeps weights that it casts: cast without gradients first, they would have none."""
+    config, online, target = networks(double=True, distribution=distribution)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _, _ = loss_of(config, online, target, *a_batch())
+    loss.backward()
+    dead = [name for name, p in online.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not dead
+
+
 def test_munchausens_loss_is_the_papers() -> None:
     """Vieillard et al. 2020, equation 1, row by row in double precision."""
     config, online, target = networks(munchausen=0.9, loss="mse")

@@ -229,7 +229,7 @@ def test_what_it_cannot_paint(painter, images, sentence):
 
 
 def test_too_little_memory_is_said_with_the_size_to_try(painter, monkeypatch):
-    monkeypatch.setattr(painters.device, "available_memory", lambda: 10**8)
+    monkeypatch.setattr(painters.device, "available_memory", lambda where: 10**8)
     with pytest.raises(UserError, match=r"1200x900 pixels takes 0.5 GB.*try --size \d+0\."):
         painter(torch.zeros(1, 3, 900, 1200))
 
@@ -408,6 +408,32 @@ def test_a_cut_and_another_size_begin_anew(painter):
         assert np.array_equal(film.paint(other), painter.paint(other, mixture))
     several = np.stack([pixels(40, 32), pixels(40, 32)])
     assert film.paint(several).shape == several.shape
+
+
+def test_frames_are_painted_together_up_to_a_cut_and_as_many_as_fit(painter, monkeypatch):
+    mixture = painter.mixture("great_wave")
+    scenes = [pixels(32, 40), 255 - pixels(32, 40)]
+    frames = np.stack([scenes[0]] * 2 + [scenes[1]] * 3)
+    monkeypatch.setattr(type(painter), "at_once", lambda self, height, width: 2)
+    counts, paint = [], painter.paint
+
+    def counted(some, *rest):
+        counts.append(len(some))
+        return paint(some, *rest)
+
+    monkeypatch.setattr(painter, "paint", counted)
+    shown = Film(painter, mixture).paint(frames)
+    assert counts == [2, 2, 1]
+    for scene, first in zip(scenes, (0, 2), strict=True):  # nothing of the scene before is held
+        assert np.array_equal(shown[first], paint(scene[None], mixture)[0])
+
+
+def test_a_gpus_memory_limits_how_many_are_painted_together(painter, monkeypatch):
+    assert painter.at_once(1080, 1920) == painter.batch == 1  # of a CPU
+    monkeypatch.setattr(type(painter), "batch", 16)
+    for free, wanted in ((None, 16), (2**36, 16), (5 * 10**9, 4), (10**6, 1)):
+        monkeypatch.setattr("playground.device.available_memory", lambda where, free=free: free)
+        assert painter.at_once(1080, 1920) == wanted
 
 
 def test_softened_maps_have_no_grid_left():

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -96,8 +97,40 @@ class Asserted(RuntimeError):
     ],
 )
 def test_running_out_of_memory_is_said(error: Exception) -> None:
-    with pytest.raises(UserError, match="Out of memory: lower"), device.out_of_memory_said():
+    with pytest.raises(UserError, match="Out of memory: lower"), device.limits_said():
         raise error
+
+
+def test_operations_that_are_not_deterministic_are_said() -> None:
+    error = RuntimeError(
+        "adaptive_avg_pool2d_backward_cuda does not have a deterministic implementation, but you "
+        "set 'torch.use_deterministic_algorithms(True)'."
+    )
+    wanted = "--deterministic is not possible on this device, as adaptive_avg_pool2d_backward_cuda"
+    with pytest.raises(UserError, match=wanted), device.limits_said():
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("seconds", "wanted"),
+    [
+        ((1.0, 0.5, 0.49), "bf16"),  # by a hair slower than fp16, whose range is small
+        ((1.0, 0.5, 0.4), "fp16"),
+        ((0.51, 0.6, 0.5), "fp32"),
+        ((0.51, 0.5, 0.6), "fp32"),
+        ((1.0, 2.0, 0.5), "fp16"),
+    ],
+)
+def test_the_safer_of_equally_fast_precisions_is_taken(
+    monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, ...], wanted: str
+) -> None:
+    class Task(torch.nn.Module):
+        def rehearsal(self) -> Any:
+            return lambda: torch.zeros(())
+
+    monkeypatch.setattr(device, "median_seconds", lambda turns, where, limit: list(seconds))
+    name, reason = device.measured_precision(Task(), torch.device("cuda"))
+    assert name == wanted and "fp16" in reason
 
 
 @pytest.mark.parametrize(
@@ -111,6 +144,6 @@ def test_running_out_of_memory_is_said(error: Exception) -> None:
     ],
 )
 def test_other_errors_are_not_taken_for_it(error: Exception) -> None:
-    with pytest.raises(type(error)) as caught, device.out_of_memory_said():
+    with pytest.raises(type(error)) as caught, device.limits_said():
         raise error
     assert caught.value is error

@@ -328,6 +328,24 @@ def test_clipping(tmp_path: Path, reads: bool) -> None:
     assert abs(float(nn.utils.get_total_norm(moved).detach()) - 0.25) < 1e-5
 
 
+def test_momentum_is_none_at_first_and_not_what_lies_in_memory(tmp_path: Path) -> None:
+    tasks = [Regression(batches(3)) for _ in range(2)]
+    tasks[1].load_state_dict(tasks[0].state_dict())
+    for task in tasks:
+        task.optimizers["adam"] = torch.optim.SGD(task.net.parameters(), 0.1, 0.9, fused=True)
+    trainer = trainer_of(tasks[0], tmp_path)
+    optimizer = tasks[0].optimizers["adam"]
+    buffers = [state["momentum_buffer"] for state in optimizer.state.values()]
+    assert len(buffers) == len(list(tasks[0].net.parameters()))
+    assert not any(buffer.any() for buffer in buffers)
+    other = trainer_of(tasks[1], tmp_path / "other")
+    tasks[1].optimizers["adam"].state.clear()  # PyTorch's own first step
+    for _ in range(3):
+        tasks[0].step(trainer)
+        tasks[1].step(other)
+    assert equal(tasks[0].state_dict(), tasks[1].state_dict())
+
+
 def test_averages(tmp_path: Path) -> None:
     task = Regression(batches(3))
     trainer = trainer_of(task, tmp_path, ema=0.9)
@@ -996,7 +1014,7 @@ def test_due() -> None:
         ({"accumulate": 0}, "--accumulate starts at 1"),
         ({"ema": 1.0}, "--ema"),
         ({"precision": "fp8"}, "--precision is one of"),
-        ({"precision": "fp16"}, "fp16 needs a GPU"),
+        ({"precision": "fp16"}, "fp16 needs a CUDA GPU"),
         ({"devices": 2}, "Several processes start before"),
         ({"device": "tpu"}, "--device is one of"),
     ],

@@ -22,6 +22,8 @@ def test_there_and_back(name: str) -> None:
         assert back.device.type == "cpu"
         np.testing.assert_array_equal(back.numpy(), array)
         assert back.numpy().dtype == array.dtype
+        part = torch.from_numpy(array)[:1]  # a tensor, a part of another's memory
+        assert torch.equal(upload(part, device).cpu(), part)
 
 
 @pytest.mark.parametrize("name", DEVICES)
