@@ -8,7 +8,7 @@ import torch
 from generators.caption_losses import (
     FLOOR,
     CiderCritic,
-    above_others,
+    advantages,
     grounding,
     sequence_log_probability,
 )
@@ -48,7 +48,7 @@ def test_rewards_are_cider_with_the_end_as_a_token():
 def test_captions_are_compared_with_others_of_their_picture():
     rewards = torch.tensor([[1.0, 0.0, 5.0], [2.0, 2.0, 2.0]])
     wanted = torch.tensor([[1 - 2.5, 0 - 3.0, 5 - 0.5], [0.0, 0.0, 0.0]])
-    assert torch.allclose(above_others(rewards), wanted)
+    assert torch.allclose(advantages(rewards), wanted)
 
 
 def test_log_probabilities_in_one_pass_equal_those_of_drawing():
