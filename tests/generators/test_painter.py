@@ -371,6 +371,9 @@ def test_paint_follows_at_once_where_something_moves_and_slowly_elsewhere():
 
         grays = iter((0, 10, 14, 14 + STROKE))
 
+        def at_once(self, height, width):
+            return 1
+
         def paint(self, frames, mixture, held):
             return np.full_like(frames, next(self.grays))
 
