@@ -285,7 +285,7 @@ def test_critic_steps_see_other_pictures(sets):
     task._criticise = lambda trainer, real, labels: seen.append(real) or {}  # type: ignore[assignment]
     task._generate = lambda trainer, real, labels: {}  # type: ignore[assignment]
     for _ in range(2):
-        task.step(type("T", (), {"device": "cpu"}))  # type: ignore[arg-type]
+        task.step(type("T", (), {"device": torch.device("cpu")}))  # type: ignore[arg-type]
     task.close()
     assert task.progress == 2
     assert len({picture.numpy().tobytes() for batch in seen for picture in batch}) == 4 * 8
