@@ -298,10 +298,9 @@ class Captioning(nn.Module):
         imitation = self._imitation(trainer, read, figures) if c.imitation else None
 
         def loss() -> Tensor:
-            decoder.eval()
             sums, lengths = sequence_log_probability(decoder, seen, drawn.words, begin, END, unsaid)
             total = -(advantage * sums).sum() / lengths.sum()
-            decoder.train(self.training)
+            decoder.train(self.training)  # imitation is as before
             return total if imitation is None else total + c.imitation * imitation(seen)
 
         trainer.minimize(loss, self.optimizers["captioner"])

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from generators.caption_nets import DECODERS, LENGTH, Decoder, State
 from generators.decoding import Said, Speaker, say, search
@@ -25,7 +24,7 @@ from generators.words import BEGIN, END, PAD, UNKNOWN, Vocabulary
 from playground import exports
 from playground.backbone import Backbone, create, to_unit
 from playground.errors import UserError
-from playground.inputs import centre, covering
+from playground.inputs import averaged, centre, covering
 from playground.media import to_pixels
 
 KEY, FORMAT = "playground_captioner", 1  # of the metadata
@@ -94,9 +93,7 @@ class Encoder(nn.Module):
         x = x.flatten(1, -3).contiguous(memory_format=torch.channels_last)
         maps = self.backbone.features(x, [self.layer])[self.layer]
         if self.grid is not None:
-            # Apple's GPUs average to sides that divide the map's alone.
-            where = maps.cpu() if maps.device.type == "mps" else maps
-            maps = F.adaptive_avg_pool2d(where, self.grid).to(maps.device)
+            maps = averaged(maps, self.grid)
         places = waves(*maps.shape[2:]).to(maps).mT.unflatten(1, maps.shape[2:])
         return torch.cat([maps, places.expand(len(maps), -1, -1, -1)], 1)
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from generators.style_tiles import Objective
 from playground.frames import Frame
-from playground.inputs import LUMA
+from playground.inputs import LUMA, averaged
 from playground.media import to_pixels
 from playground.trainer import Trainer
 
@@ -156,7 +156,6 @@ class Painting(nn.Module):
         shown = self.shown()[None]
         factor = longer / max(shown.shape[2:])
         if factor < 1:
-            size = [max(1, round(side * factor)) for side in shown.shape[2:]]
-            where = shown.cpu() if shown.device.type == "mps" else shown  # which knows few sizes
-            shown = F.interpolate(where, size, mode="area")
+            height, width = (max(1, round(side * factor)) for side in shown.shape[2:])
+            shown = averaged(shown, (height, width))
         return Frame(to_pixels(shown[0]))

@@ -78,6 +78,15 @@ def covering(unit: Tensor, size: tuple[int, int]) -> Tensor:
     return fitted.clamp_(0, 1)
 
 
+def averaged(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, C, H, W) -> (N, C, *size): means of what each of the new places covers.
+
+    Apple's GPUs have it only for sides that the new ones divide, so there the CPU does it.
+    """
+    where = maps.cpu() if maps.device.type == "mps" else maps
+    return F.adaptive_avg_pool2d(where, size).to(maps.device)
+
+
 def centre(height: int, width: int, size: tuple[int, int]) -> tuple[slice, slice]:
     """Rows and columns of a picture that `covering` keeps: its middle, of the shape of `size`."""
     scale = min(height / size[0], width / size[1])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from playground.inputs import centre, covering, fitted, to_batch
+from playground.inputs import averaged, centre, covering, fitted, to_batch
 
 
 def test_to_batch_reads_arrays_channels_last_and_tensors_channels_first():
@@ -29,3 +29,11 @@ def test_fitted_has_the_channels_and_the_size():
     assert grey[0].mean() == pytest.approx(0.299, abs=1e-4) and grey[1].min() == 1
     assert fitted(torch.rand(2, 1, 8, 4), 3, (5, 5)).shape == (2, 3, 5, 5)
     assert fitted(colours, 3, (6, 6)).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_places_are_averaged_by_what_they_cover() -> None:
+    x = torch.arange(12.0).view(1, 1, 3, 4)
+    assert averaged(x, (1, 2)).flatten().tolist() == [4.5, 6.5]
+    assert averaged(x, (3, 4)).equal(x)
+    rows = averaged(x, (2, 1)).flatten().tolist()  # the middle row is of both
+    assert rows == [3.5, 7.5]
