@@ -5,9 +5,10 @@
 Each picture has a digit drawn at random in each of its channels (Metz et al. 2017, "Unrolled
 Generative Adversarial Networks"), --pictures of them at 32 pixels. A generator without classes (but
 with kinds, unless --kinds 1 is given) learns them for --updates; a classifier of digits (a run of
-`train classify --data mnist:DIR`) reads the channels of --samples dreams. A mode is found when one
-dream at least shows it; `kl` is the divergence of the modes' shares from equal ones, in nats. The
-same is said of real digits stacked anew. Other flags are settings of `train dcgan`.
+`train classify --data mnist:DIR`) reads the channels of --samples dreams, in the end and at each
+multiple of --every. A mode is found when one dream at least shows it; `kl` is the divergence of the
+modes' shares from equal ones, in nats. The same is said of real digits stacked anew. Other flags
+are settings of `train dcgan`.
 """
 
 from __future__ import annotations
@@ -64,6 +65,22 @@ def figures(modes: Tensor) -> dict[str, float]:
     }
 
 
+class Stacked(dcgan.DCGAN):
+    """A training whose evaluations count the modes that a reader of digits finds in dreams."""
+
+    def __init__(self, reader: Any, *args: Any) -> None:
+        super().__init__(*args)
+        self.reader = reader
+        self.course: list[dict[str, float]] = []  # of all evaluations so far
+
+    def evaluate(self, trainer: Trainer) -> dict[str, Any]:
+        dreams = self.dreamer().stream(self.config.samples, dcgan.NOISE_SEED + 1)
+        found = figures(torch.cat([modes_of(part, self.reader) for part in dreams]))
+        self.course.append({"updates": self.progress, **found})
+        print(self.course[-1], flush=True)
+        return {"score": found["modes"], **found}
+
+
 def main() -> int:
     """See the module's top."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
@@ -73,6 +90,7 @@ def main() -> int:
     add("--preset", default="modern", choices=dcgan.PRESETS, help="(default modern)")
     add("--pictures", type=int, default=100_000, help="to learn from (default 100000)")
     add("--updates", type=int, default=20_000, help="of the training (default 20000)")
+    add("--every", type=int, help="updates between two counts (default: one count, in the end)")
     add("--samples", type=int, default=26_000, help="dreams that are read (default 26000)")
     add("--seed", type=int, default=0, help="of the training (default 0)")
     add("--threads", type=int, help="PyTorch's (its own choice)")
@@ -81,7 +99,9 @@ def main() -> int:
     args, others = parser.parse_known_args()
     own = argparse.ArgumentParser(allow_abbrev=False)
     add_arguments(own, dcgan.DCGANConfig)
-    preset = replace(dcgan.PRESETS[args.preset], data=args.data, size=SIZE)
+    preset = replace(
+        dcgan.PRESETS[args.preset], data=args.data, size=SIZE, samples=args.samples
+    )  # fmt: skip
     config = apply_arguments(preset, own.parse_args(others))
 
     reader = classifier.load(args.classifier)
@@ -98,17 +118,14 @@ def main() -> int:
     seed_everything(args.seed)
     trainer = TrainerConfig(
         **dcgan.TRAINERS[args.preset], seed=args.seed, steps=args.updates, threads=args.threads,
-        device=args.device, checkpoint_minutes=None,
+        device=args.device, evaluate_every=args.every, checkpoint_minutes=None,
     )  # fmt: skip
-    task = dcgan.DCGAN(config, learned, held_out, args.seed)
+    task = Stacked(reader, config, learned, held_out, args.seed)
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder), "dcgan", "stacked", to_json(config), unit="updates")
         Trainer(trainer, task, run).fit()
-        dreamer = dcgan.load(run.path / "last.safetensors")
     task.close()
-    dreamed = torch.cat([modes_of(part, reader) for part in dreamer.stream(args.samples, 1)])
-    found = {"real": figures(real), "dreams": figures(dreamed), "updates": args.updates}
-    print(found["dreams"])
+    found = {"real": figures(real), "course": task.course}
     if args.json:
         write_json(
             args.json, {"machine": device_name(args.device), "settings": to_json(config), **found}

@@ -1,5 +1,6 @@
 """Stacked-MNIST: three digits in one picture, read again, and how many modes that makes."""
 
+import json
 import math
 
 import pytest
@@ -13,9 +14,11 @@ from scripts.benchmarks.stacked_mnist import MODES, SIZE, figures, modes_of, sta
 class Reader:
     """Reads a digit from its brightness: tenths of white."""
 
+    classes = tuple(map(str, range(10)))
+
     def probabilities(self, images: torch.Tensor) -> torch.Tensor:
         assert images.shape[1:] == (1, SIZE, SIZE)
-        return torch.eye(10)[(images.mean((1, 2, 3)) * 10).round().long()]
+        return torch.eye(10)[(images.mean((1, 2, 3)) * 10).round().long().clamp(max=9)]
 
 
 def digits() -> Pictures:
@@ -61,3 +64,17 @@ def test_a_reader_of_other_things(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", words)
     with pytest.raises(stacked_mnist.UserError, match="reads 2 classes, not ten digits"):
         stacked_mnist.main()
+
+
+def test_modes_are_counted_in_between_and_in_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(stacked_mnist.data, "load", lambda *asked: digits())
+    monkeypatch.setattr(stacked_mnist.classifier, "load", lambda source: Reader())
+    out = tmp_path / "modes.json"
+    words = "--data mnist:made --classifier made --pictures 300 --updates 3 --every 2 --samples 100"
+    small = "--kinds 2 --width 4 --critic-width 0.1 --batch-size 4 --threads 1 --json"
+    monkeypatch.setattr("sys.argv", ["stacked_mnist.py", *words.split(), *small.split(), str(out)])
+    assert stacked_mnist.main() == 0
+    found = json.loads(out.read_text())
+    assert [line["updates"] for line in found["course"]] == [2, 3]
+    assert found["real"]["modes"] > max(line["modes"] for line in found["course"]) >= 1
+    assert found["settings"]["kinds"] == 2 and found["settings"]["samples"] == 100
