@@ -20,7 +20,7 @@ play: $(INSTALLED)
 	$(VENV)/bin/python scripts/play.py $(ARGS)
 
 test: $(INSTALLED)
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(INSTALLED)
 	$(VENV)/bin/python -m ruff check .

@@ -287,6 +287,8 @@ class DQN(Playing):
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore ``state()`` exactly; with ``refill`` all but replay and emulators."""
         refill = self.refill
+        if self.files is not None:
+            self.files.abandon()
         super().load_state(state)
         if refill:
             # Act before learning again: as many steps as a first training starts with. The old

@@ -394,6 +394,11 @@ class ReplayFiles:
             self.saved = end
         self.flushed = self.saved
 
+    def abandon(self) -> None:
+        """Wait for the segment that is being written, before others take over its folder."""
+        if self._thread is not None:
+            self._thread.join()
+
     @property
     def checkpoint_due(self) -> bool:
         """Whether so many rows came since the newest checkpoint that the files outgrow the ring."""

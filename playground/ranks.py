@@ -186,7 +186,7 @@ def _another() -> Iterator[None]:
         (Path(folder) / str(_rank)).write_text(str(error), encoding="utf-8")
         raise SystemExit(2) from error
     except Lost:
-        time.sleep(2 * PERIOD_SECONDS)  # an orphan says so, see _end_with_parent
+        time.sleep(10 * PERIOD_SECONDS)  # an orphan says so, see _end_with_parent
         raise SystemExit(2) from None
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before any test imports pygame or matplotlib: neither may want a screen or a sound device.
@@ -33,6 +34,14 @@ def bars(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     for picture, label, at in zip(pixels, labels, rng.integers(1, 10, count), strict=True):
         (picture if label == 0 else picture.T)[at : at + 2] += 100
     return pixels.astype(np.uint8), labels.astype(np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    """Deterministic mode and the number of threads belong to the process: they are put back."""
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ The device here is the CPU, whose operations are the same; tests marked ``gpu`` 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -170,12 +169,10 @@ MINUTES = replace(
 
 
 @pytest.fixture
-def _catch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The tiny game; deterministic mode, which holds for a whole process, ends with the test."""
+def _catch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny game."""
     monkeypatch.setattr(agents.dqn, "VectorAtari", Catch)
     monkeypatch.setattr(agents.pqn, "VectorAtari", Catch)
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def train(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,13 +93,6 @@ def test_a_tiny_pixel_game_is_learned(
     unseen(task)
     Trainer(limits, task, run).fit()
     assert np.mean(list(task.finished)[-60:]) > 0.7  # chance is about -0.6
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    """Deterministic mode holds for a whole process."""
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 SMALL = replace(
@@ -209,6 +202,37 @@ def test_files_stay_near_the_rings_size_and_serve_both_checkpoints(
     rows = (kept[:, None] * 2 + np.arange(2)).reshape(-1)
     np.testing.assert_array_equal(again.replay.frames[rows], task.replay.frames[rows])
     assert min(first for first, _, _ in again.files.segments()) <= written - steps  # type: ignore[union-attr]
+
+
+def test_going_back_leaves_no_rows_of_the_abandoned_future(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(agents.dqn, "VectorAtari", Catch)
+    task, run = DQN(SMALL, seed=7), Run.create(tmp_path, "dqn", "run", {})
+    unseen(task)
+    limits = TrainerConfig(steps=90, precision="fp32", threads=1, checkpoint_minutes=None)
+    trainer = Trainer(limits, task, run)
+    trainer.fit()
+    files = task.files
+    assert files is not None
+    saved, write, may = task.replay.written, files._write, threading.Event()
+
+    def late(first: int, end: int) -> None:
+        assert may.wait(60)
+        write(first, end)
+
+    monkeypatch.setattr(files, "_write", late)
+    files.segment_steps = 6
+    while files._thread is None:
+        task.step(trainer)
+    release = threading.Timer(0.3, may.set)
+    release.start()
+    trainer.resume()  # as it does after a divergence, while a segment is being written
+    release.join()
+    files._thread.join()
+    assert task.files is not None
+    assert [end for _, end, _ in task.files.segments() if end > saved] == []
+    task.close()
 
 
 def test_refill_goes_on_from_the_small_files(tmp_path: Path) -> None:

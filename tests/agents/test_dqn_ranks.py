@@ -31,7 +31,7 @@ def found(folder: Path) -> Any:
     torch.use_deterministic_algorithms(False)
     command = [sys.executable, str(PROGRAM), str(folder)]
     environment = {"PYTHONPATH": str(PROGRAM.parents[2]), "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, env=os.environ | environment, check=True, timeout=480)
+    subprocess.run(command, env=os.environ | environment, check=True, timeout=1200)
     return torch.load(folder / "found.pt")
 
 

@@ -33,13 +33,6 @@ TASKS: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    """Deterministic mode holds for a whole process."""
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
 def task_of(kind: str, film_seconds: float) -> Playing:
     build, config = TASKS[kind]
     seed_everything(7)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,6 @@ SMALL = replace(
     PRESETS["minutes"], game="breakout", protocol="machado_lives", envs=4, rollout=8, width=0.25,
     hidden=16, batch_size=16, epsilon_steps=400, eval_episodes=1,
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    """Deterministic mode holds for a whole process."""
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def unseen(task: PQN) -> None:

@@ -143,6 +143,8 @@ def test_it_learns_where_things_are_and_resumes(tmp_path):
     assert rate_at(40, again.config) == 0.0  # the schedule is over: nothing moves
     fresh.fit()
     assert again.progress == 41
+    weights = dict(again.backbone.named_parameters())
+    assert all(torch.equal(weight, before[name]) for name, weight in weights.items())
 
 
 def test_the_exported_trunk_is_balanced_and_gives_the_same_map_but_for_a_factor(tmp_path):

@@ -49,6 +49,13 @@ def start(mode: str, folder: Path, *launcher: str) -> subprocess.Popen[str]:
     )
 
 
+def end(process: subprocess.Popen[str]) -> None:
+    """Both processes, if they still run."""
+    if process.poll() is None:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("ranks")
@@ -64,8 +71,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]
         found[name] = (place, start("plain" if launcher else "slow", place, *launcher))
     yield found
     for _, process in found.values():
-        if process.poll() is None:
-            process.terminate()
+        end(process)
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +94,12 @@ def both(folder: Path, alone: Found, others: dict[str, Any]) -> Iterator[tuple[F
     In the end it is interrupted, and then fails.
     """
     process = start("everything", folder)
-    if pids(folder / "plain" / "interrupted", process):
-        process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
+    try:
+        if pids(folder / "plain" / "interrupted", process):
+            process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=300)
+    finally:
+        end(process)
     assert process.returncode == 2, err
     yield torch.load(folder / "found.pt"), out, err
 
@@ -245,7 +254,7 @@ def test_only_the_first_process_writes_and_speaks(
 
 def test_torchrun(alone: Found, others: dict[str, Any]) -> None:
     place, process = others["torchrun"]
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert [out.count(word) for word in ("before", "inside", "after")] == [2, 1, 1]
     close(alone["plain"][0]["weights"], torch.load(place / "found.pt")["plain"][1]["weights"])
@@ -290,7 +299,7 @@ def test_a_death_ends_all_with_a_sentence(
     both = pids(place / "plain" / "slow", process)
     assert both[0] == process.pid != both[1]
     os.kill(both[killed], signal.SIGKILL)
-    _, err = process.communicate(timeout=60)  # until the last process has closed them
+    _, err = process.communicate(timeout=300)  # until the last process has closed them
     deadline = time.monotonic() + 5
     while any(map(alive, both)) and time.monotonic() < deadline:
         time.sleep(0.05)

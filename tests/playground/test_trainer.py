@@ -172,15 +172,6 @@ class Regression(nn.Module):
         return iter(())
 
 
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    """Deterministic mode and thread counts belong to the process: put them back."""
-    threads = torch.get_num_threads()
-    yield
-    torch.use_deterministic_algorithms(False)
-    torch.set_num_threads(threads)
-
-
 def trainer_of(task: Any, run: Run | Path, **config: Any) -> Trainer:
     if isinstance(run, Path):
         run = Run.create(run, type(task).__name__.lower(), None, {})

@@ -150,7 +150,7 @@ def test_frames_come_at_the_stated_rate(dummy):
     with Window("rate", fps=60, scale=1) as window:
         window.write(picture())
         seconds = []
-        while len(seconds) < 4 and not (seconds and seconds[-1] < 1.1):  # the machine may be busy
+        while len(seconds) < 15 and not (seconds and seconds[-1] < 1.1):  # the machine may be busy
             start = time.perf_counter()
             assert pump([picture()] * 60, sinks=[window]) == 60
             seconds.append(time.perf_counter() - start)
@@ -158,7 +158,7 @@ def test_frames_come_at_the_stated_rate(dummy):
         window.speed = 16
         start = time.perf_counter()
         pump([picture()] * 160, sinks=[window])
-        assert time.perf_counter() - start < 0.9  # 0.17, and what a busy machine adds
+        assert time.perf_counter() - start < 2.4  # 0.17; 2.7 where speed were still 1
 
 
 def test_games_of_another_size_fit_the_same_window(dummy):

@@ -1,4 +1,4 @@
-"""Stands for a training in the sweep's tests: `sweep_child.py RUN WHAT SECONDS`.
+"""Stands for a training in the sweep's tests: `sweep_child.py RUN WHAT SECONDS [SAVING]`.
 
 Logs a figure, waits, saves a checkpoint of step 100. WHAT: "train"; "fail" (always), "fail once",
 "die" (by SIGKILL). A first SIGTERM ends it early, saved at step 50; a second one breaks it off. The
@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 run, what, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+saving = float(sys.argv[4]) if len(sys.argv) > 4 else 0.3  # seconds
 asked = 0
 
 
@@ -43,7 +44,7 @@ until = time.monotonic() + seconds
 while time.monotonic() < until and not asked:
     time.sleep(0.01)
 if asked:  # saving takes its time
-    until = time.monotonic() + 0.3
+    until = time.monotonic() + saving
     while time.monotonic() < until and asked < 2:
         time.sleep(0.01)
     if asked > 1:

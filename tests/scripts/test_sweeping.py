@@ -163,15 +163,15 @@ def test_a_run_without_checkpoint_begins_anew_but_not_under_another_process(tmp_
 
 
 def press(tmp_path, names, times=1):
-    """Ctrl-C, so many times, when all of these have started."""
+    """Ctrl-C when all of these have started; again when all of them were asked to end."""
 
     def wait():
-        until = time.monotonic() + 30
-        while not all((tmp_path / name / "started").exists() for name in names):
-            if time.monotonic() > until:
-                return
-            time.sleep(0.01)
-        for _ in range(times):
+        for sign in ("started", "asked")[:times]:
+            until = time.monotonic() + 120
+            while not all((tmp_path / name / sign).exists() for name in names):
+                if time.monotonic() > until:
+                    return
+                time.sleep(0.01)
             time.sleep(0.15)
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -197,10 +197,11 @@ def test_ctrl_c_lets_all_save_once(tmp_path, capfd):
 def test_twice_breaks_off_and_leaves_no_child(tmp_path, monkeypatch):
     monkeypatch.setattr(sweep_queue, "BREAK_OFF_SECONDS", 5)
     sweep = sweep_of(tmp_path, ["train", "train"], at_once=2, seconds=60)
+    sweep.command = lambda job: [sys.executable, str(CHILD), str(job.path), "train", "60", "30"]
     thread = press(tmp_path, "ab", times=2)
     with pytest.raises(KeyboardInterrupt):
         sweep.run()
-    thread.join()
+        thread.join()  # here, so that a Ctrl-C that comes too late ends no more than this test
     assert all(job.process.returncode is not None for job in sweep.jobs)
     assert not list(tmp_path.glob("*/checkpoints/*"))
 
