@@ -16,7 +16,7 @@ import numpy as np
 from agents import ram as ram_facts
 from agents.agent import Agent
 from agents.atari import action_names, episode_seed
-from agents.commentary.facts import moment, statements
+from agents.commentary.facts import boxes_of, moment, statements
 from agents.commentary.games import TABLES
 from agents.commentary.steering import chaser, wanderer
 from agents.commentary.stirring import stir
@@ -158,7 +158,9 @@ def _play(
                 clip = [past[i] for i in range(1, length + 1, spacing)]
                 moments = tuple(moment(table, ram, pixels) for pixels, ram in clip)
                 pixels = np.stack([pixels for pixels, _ in clip])
-                yield Example(pixels, statements(table, moments, spacing), moments)
+                between = [boxes_of(table, past[i][1]) for i in range(1, length + 1)]
+                truth = statements(table, moments, spacing, between)
+                yield Example(pixels, truth, moments)
             past.extend(shots[stop + 1 :])
             wait -= 1
             if terminated or truncated:

@@ -12,7 +12,9 @@ right, none), `y motion` (up, down, none), `rises by`, `falls by`, `appears`, an
 Borders. Near the border of two values both are true, or a picture one pixel apart would be judged
 otherwise: `Truth.said` holds the nearest value, the one that a caption made here says, and
 `Truth.tolerated` what counts as true when somebody else says it. Where motion is too slow to be
-told from rest, or an object's number cannot be seen, nothing is said and either is tolerated.
+told from rest, where a thing has just turned back, or an object's number cannot be seen, nothing is
+said and either is tolerated. What was gone in between is another thing when it comes back: its
+motion is known from then on.
 
 Blinking. Consoles draw some objects by turns. Where a table knows an object's colours and pixels
 are given, an object that is not drawn is not seen: a single frame does not speak of it, and a clip
@@ -21,7 +23,7 @@ knows it from its last frame that shows it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -36,6 +38,7 @@ from agents.commentary.table import (
     Pair,
     Question,
     Scene,
+    Spot,
     Statement,
     Table,
     Thing,
@@ -44,15 +47,20 @@ from agents.commentary.table import (
 from playground.frames import Box
 
 BORDER_PX = 6  # to either side of the border of two places, both are true
+TURNED_PX = 1.5  # that a thing must have come back for its way to be doubtful
 SLIVER_PX = 24  # square; an object of which the field's edge leaves no more may be overlooked
 _CHANGES = ("falls by", "rises by")
 
 
+def boxes_of(table: Table, ram: np.ndarray) -> tuple[Box, ...]:
+    """Of what (128,) uint8 memory knows, with those that the table derives."""
+    boxes = ram_facts.boxes(table.game, ram)
+    return boxes if table.derive is None else (*boxes, *table.derive(boxes))
+
+
 def moment(table: Table, ram: np.ndarray, pixels: np.ndarray | None = None) -> Moment:
     """What (128,) uint8 memory says; with (H, W, 3) uint8 pixels also what they do not show."""
-    boxes = ram_facts.boxes(table.game, ram)
-    if table.derive is not None:
-        boxes += tuple(table.derive(boxes))
+    boxes = boxes_of(table, ram)
     drawn: tuple[Thing | Crowd, ...] = (*table.things, *table.crowds)
     colours = {told.box: told.colours for told in drawn if told.colours}
     apart = {thing.box: thing.apart for thing in table.things if thing.apart}
@@ -67,19 +75,29 @@ def moment(table: Table, ram: np.ndarray, pixels: np.ndarray | None = None) -> M
     return Moment(ram_facts.facts(table.game, ram), boxes, frozenset(hidden))
 
 
-def statements(table: Table, moments: Sequence[Moment], spacing: int = 5) -> Truth:
-    """What is true of a clip of moments, `spacing` emulator frames apart; of one, only what is."""
+def statements(
+    table: Table,
+    moments: Sequence[Moment],
+    spacing: int = 5,
+    between: Sequence[Sequence[Box]] = (),
+) -> Truth:
+    """What is true of a clip of moments, `spacing` emulator frames apart; of one, only what is.
+
+    between: `boxes_of` every emulator frame from the first moment to the last, where known.
+    """
+    if between and len(between) != (len(moments) - 1) * spacing + 1:
+        raise ValueError(f"{len(between)} frames are not those of {len(moments)} moments")
     said: set[Statement] = {Statement("game", "is", table.game)}
     also: set[Statement] = set()
     main: set[Question] = {("game", "is")}
     now = moments[-1]
-    scene = Scene(moments, spacing, {}, {})
+    scene = Scene(moments, spacing, {}, {}, {})
     for thing in table.things:
-        known = _box(now, thing.box)
+        known = _box(now.boxes, thing.box)
         spots = [
             (i, box)
             for i, at in enumerate(moments)
-            if (box := _box(at, thing.box)) is not None and box not in at.hidden
+            if (box := _box(at.boxes, thing.box)) is not None and box not in at.hidden
         ]
         if known is None:
             if thing.absent:
@@ -93,7 +111,9 @@ def statements(table: Table, moments: Sequence[Moment], spacing: int = 5) -> Tru
             continue
         seen = spots[-1][1]
         scene.seen[thing.subject] = seen
-        scene.tracks[thing.subject] = [(i, *_centre(box)) for i, box in spots]
+        scene.paths[thing.subject] = path = [_at(boxes, thing.box) for boxes in between]
+        track = [(i, *_centre(box)) for i, box in spots]
+        scene.tracks[thing.subject] = _unbroken(track, path, thing.reach, spacing)
         said.add(Statement(thing.subject, "is", "there"))
         told, tolerated = _places(table, thing, seen)
         said |= set(told)
@@ -108,7 +128,7 @@ def statements(table: Table, moments: Sequence[Moment], spacing: int = 5) -> Tru
             also |= set(tolerated)
             if thing.main_motion:
                 main |= {statement.question for statement in told}
-        first = _box(moments[0], thing.box)
+        first = _box(moments[0].boxes, thing.box)
         if thing.appears and first is None:
             said.add(Statement(thing.subject, "appears", "now"))
     for crowd in table.crowds:
@@ -140,12 +160,30 @@ def statements(table: Table, moments: Sequence[Moment], spacing: int = 5) -> Tru
     return Truth(table.game, frozenset(said), frozenset(said | also), frozenset(main))
 
 
-def _box(at: Moment, name: str) -> Box | None:
-    return next((box for box in at.boxes if box.name == name), None)
+def _box(boxes: Iterable[Box], name: str) -> Box | None:
+    return next((box for box in boxes if box.name == name), None)
 
 
 def _centre(box: Box) -> tuple[float, float]:
     return box.x + box.width / 2, box.y + box.height / 2
+
+
+def _at(boxes: Iterable[Box], name: str) -> tuple[float, float] | None:
+    box = _box(boxes, name)
+    return None if box is None else _centre(box)
+
+
+def _unbroken(
+    track: list[Spot], path: Sequence[tuple[float, float] | None], reach: float, spacing: int
+) -> list[Spot]:
+    """The end of a track, from where its thing was last set to another place, or was gone."""
+    start = 0
+    for number, (one, other) in enumerate(pairwise(track)):
+        most = reach * spacing * (other[0] - one[0]) + 2
+        far = any(abs(other[axis] - one[axis]) > most for axis in (1, 2))
+        if far or None in path[one[0] * spacing : other[0] * spacing]:
+            start = number + 1
+    return track[start:]
 
 
 def _gap(one: Box, other: Box) -> float:
@@ -191,26 +229,31 @@ def _motion(thing: Thing, axis: str, scene: Scene) -> tuple[list[Statement], lis
     relation, at = f"{axis} motion", 1 if axis == "x" else 2
     names = ("left", "right") if axis == "x" else ("up", "down")
     track = scene.tracks[thing.subject]
-    steps = []
-    for before, after in pairwise(track):
-        step = after[at] - before[at]
-        if abs(step) > thing.reach * scene.spacing * (after[0] - before[0]) + 2:
-            return [], []  # set elsewhere
-        steps.append(step)
-    if not steps:
-        return [], []
-    last, total = steps[-1], sum(steps)
+    steps = [after[at] - before[at] for before, after in pairwise(track)]
 
     def told(step: float) -> Statement:
         return Statement(thing.subject, relation, names[step > 0])
 
     still = Statement(thing.subject, relation, "none")
+    path = scene.latest(thing.subject, at)
+    if not steps:  # it came after the frame before: only the frames between show where it goes
+        ways = {told(step) for step in (path[-1] - path[0],) if abs(step) > 0.5} if path else set()
+        return [], [still, *ways] if path else []
+    last, total = steps[-1], sum(steps)
     if all(abs(step) <= 0.5 for step in steps):
         return [still], []
+    if path and _turned(path, last):  # its way over the interval is no longer the one that it goes
+        return [], [told(-1), told(1), *([still] if abs(last) <= SLOW_PX else [])]
     if abs(last) > SLOW_PX or (abs(last) >= 2 and last * total > 0 and abs(total) > SLOW_PX):
         return [told(last)], []
     doubtful = {told(step) for step in (last, total) if abs(step) > 0.5}
     return [], [still, *doubtful]
+
+
+def _turned(path: Sequence[float], step: float) -> bool:
+    """Whether it came back, at the end of a path that led `step` further."""
+    beyond, below = max(path) - path[-1], path[-1] - min(path)
+    return (step >= 0 and beyond > TURNED_PX) or (step <= 0 and below > TURNED_PX)
 
 
 def _count(

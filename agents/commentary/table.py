@@ -178,17 +178,36 @@ Spot = tuple[int, float, float]  # frame of the clip, centre x, centre y
 
 @dataclass
 class Scene:
-    """A clip as `Table.extra` sees it: its moments, and by subject where its things were seen."""
+    """A clip as `Table.extra` sees it: its moments, and by subject where its things were seen.
+
+    tracks: since the thing was set to another place, or was gone, last. seen: where it was seen
+    last. paths: the centre at each emulator frame from the first moment to the last, None where it
+    was gone; [] where that is not known.
+    """
 
     moments: Sequence[Moment]
     spacing: int
     tracks: dict[str, list[Spot]]
-    seen: dict[str, Box]  # by subject, where it was seen last
+    seen: dict[str, Box]
+    paths: dict[str, list[tuple[float, float] | None]]
 
     def change(self, fact: str) -> int:
         """By how much a figure grew over the clip; 0 in a single frame."""
         first, last = self.moments[0].facts.get(fact), self.moments[-1].facts.get(fact)
         return 0 if first is None or last is None else last - first
+
+    def latest(self, subject: str, axis: int) -> list[float]:
+        """Where a thing was along an axis (1: x, 2: y) at the emulator frames of its last step.
+
+        Up to the frame that last saw it; [] where that is not known.
+        """
+        end = self.tracks[subject][-1][0] * self.spacing
+        found: list[float] = []
+        for place in reversed(self.paths[subject][max(end - self.spacing, 0) : end + 1]):
+            if place is None:
+                break
+            found.insert(0, place[axis - 1])
+        return found
 
     def turn(self, subject: str, axis: int) -> tuple[int, bool] | None:
         """The direction (-1, 1) in which a thing moved before it turned back, and how sure that is.

@@ -200,6 +200,50 @@ def test_motion_is_that_of_the_end_and_a_turn_is_a_bounce() -> None:
     assert not any(s.relation == "x motion" for s in jump.tolerated)
 
 
+def falling(*heights: int | None) -> Truth:
+    """Breakout with a ball at these heights, None where it is gone, at each emulator frame."""
+    facts = {"score": 0, "lives": 3, "bricks": 108}
+    between = [() if y is None else (ball(60 + t, y),) for t, y in enumerate(heights)]
+    moments = [Moment(dict(facts), boxes) for boxes in between[::5]]
+    return statements(TABLES["breakout"], moments, 5, between)
+
+
+def up_or_down(truth: Truth) -> tuple[set[str | int], set[str | int]]:
+    """What is said of the ball's way, and what is tolerated."""
+    asked = ("ball", "y motion")
+    said, tolerated = (
+        {s.value for s in found if s.question == asked} for found in (truth.said, truth.tolerated)
+    )
+    return said, tolerated
+
+
+def test_what_has_just_turned_back_goes_either_way() -> None:
+    flies = list(range(100, 148, 3))
+    assert up_or_down(falling(*flies)) == ({"down"}, {"down"})
+    assert up_or_down(falling(*flies[:-1], flies[-3])) == (set(), {"up", "down"})
+    assert up_or_down(falling(*flies[:-2], *flies[-4:-2][::-1])) == (set(), {"up", "down"})
+    assert up_or_down(falling(*flies[:-5], *flies[-10:-5][::-1])) == ({"up"}, {"up"})
+    turned = [*range(130, 136), *range(134, 124, -1)]  # in the middle of the clip
+    assert up_or_down(falling(*turned)) == ({"up"}, {"up"})
+
+
+def test_what_comes_anew_is_another_one() -> None:
+    lost, served = [180, 183, 186, 189, 192, None], list(range(120, 150, 3))
+    truth = falling(*lost, *served)
+    assert up_or_down(truth) == ({"down"}, {"down"})
+    assert not any(s.relation == "bounces off" for s in truth.tolerated)
+    late = [150, *range(153, 192, 3), None, 120]  # only the last frame shows it
+    assert up_or_down(falling(*late)) == (set(), {"none"})
+    assert up_or_down(falling(*late[2:], 122, 125)) == (set(), {"none", "down"})
+    # Set elsewhere along one axis, of which the other knows nothing.
+    facts = {"score": 0, "lives": 3, "bricks": 108}
+    spots = [ball(100, 100), ball(20, 110)]
+    jump = statements(TABLES["breakout"], [Moment(dict(facts), (spot,)) for spot in spots])
+    assert up_or_down(jump) == (set(), set())
+    with pytest.raises(ValueError, match="3 frames are not those of 2 moments"):
+        statements(TABLES["breakout"], [Moment(facts, ())] * 2, 5, [()] * 3)
+
+
 def test_scores_by_hand() -> None:
     before = Moment({"player_score": 3, "enemy_score": 5}, (ball(150, 60),))
     after = Moment({"player_score": 4, "enemy_score": 5}, ())
