@@ -23,6 +23,7 @@ Imitation beside rewards is added to these with a weight, not traded against the
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -70,6 +71,7 @@ __all__ = ["PRESETS", "TRAINER", "CaptionConfig", "Captioning", "for_clips", "lo
 
 PANEL = 16  # pictures of a panel
 LINE = 30  # letters of a line below them
+SLOWLY = 0.9  # of the size of advantages before, in the next one
 
 
 class Captioning(nn.Module):
@@ -97,6 +99,11 @@ class Captioning(nn.Module):
         self.config, self.pairs, self.held_out, self.judge = config, pairs, held_out, judge
         self.seed = self.order = seed
         self.horizon = steps or config.updates
+        if config.critical >= self.horizon:
+            raise UserError(
+                f"--critical {config.critical} leaves nothing of {self.horizon} updates to learn "
+                "captions by: lower it, or raise --steps."
+            )
         first = load(config.start) if config.start and words is None else None
         found = words if first is None else first.vocabulary
         if found is not None and config.start:
@@ -131,6 +138,8 @@ class Captioning(nn.Module):
         }
         rates: list[Any] = [self._decoder_rate, self._encoder_rate][: len(groups)]
         self.schedules = {"captioner": LambdaLR(self.optimizers["captioner"], rates)}
+        # Mean square of self-critical advantages, by register ("" where there are none).
+        self.sizes: dict[str, float] = {}
         self.progress = 0
         self.figures: dict[str, float] = {}  # of the newest evaluation, made after so many updates:
         self.scored_at = 0
@@ -218,6 +227,8 @@ class Captioning(nn.Module):
         if not self._is_critical(self.progress):
             figures = self._imitate(trainer, read, memory, targets)
         else:
+            if self.progress == self._imitated:  # or averages would be of imitation for long
+                trainer.restart_averages(self.optimizers["captioner"])
             figures = self._criticise(trainer, read, memory)
         figures["rate"] = self.schedules["captioner"].get_last_lr()[0]
         self.schedules["captioner"].step()
@@ -279,22 +290,25 @@ class Captioning(nn.Module):
         """Captions drawn become likelier by how much better they are than others of the picture.
 
         Rennie et al. 2017, equation 11, with the baseline of Luo 2020: the mean reward of the other
-        captions drawn of the picture, which needs no caption of its own to be found.
+        captions drawn of the picture, which needs no caption of its own to be found. Advantages are
+        divided by their usual size, so that all registers weigh alike, whatever they are paid in.
         """
         assert self.critic is not None
         c, decoder = self.config, self.parts.decoder
         registers = self.pairs.registers or (None,)
         register = registers[self.progress % len(registers)]
-        decoder.eval()  # what is drawn and what is learned from are one distribution
+        decoder.eval()  # what is drawn and what is learned from are one distribution,
         begin = begin_of(self.plan, self.vocabulary, register)
         unsaid = never(self.plan, self.vocabulary)
-        with torch.no_grad():
+        with torch.no_grad(), trainer.fabric.autocast():  # in one precision
             seen = memory().float()
             speaker = Masked(decoder, unsaid)
             drawn = say(speaker, seen, begin, END, c.longest, 1.0, copies=c.sentences)
         rewards = self.critic(drawn.words, read.indices.repeat_interleave(c.sentences), register)
         advantage = advantages(rewards.view(-1, c.sentences)).flatten().to(trainer.device)
-        figures: dict[str, Any] = {"reward": rewards.mean()}
+        advantage = advantage / self._size(trainer.mean(advantage.square().mean()), register or "")
+        name = f"reward_{register}" if register else "reward"
+        figures: dict[str, Any] = {name: rewards.mean()}
         imitation = self._imitation(trainer, read, figures) if c.imitation else None
 
         def loss() -> Tensor:
@@ -305,6 +319,12 @@ class Captioning(nn.Module):
 
         trainer.minimize(loss, self.optimizers["captioner"])
         return figures
+
+    def _size(self, square: Tensor, register: str) -> float:
+        """The usual size of a register's advantages, given their mean square in this update."""
+        before = self.sizes.get(register) or float(square)
+        self.sizes[register] = SLOWLY * before + (1 - SLOWLY) * float(square)
+        return math.sqrt(self.sizes[register]) or 1.0
 
     def _read(self, update: int) -> tuple[Batch, Tensor | None, Tensor, Targets | None]:
         """This process's share of an update.
@@ -462,6 +482,7 @@ class Captioning(nn.Module):
         return {
             "horizon": self.horizon, "updates": self.config.updates, "order": self.order,
             "figures": self.figures, "scored_at": self.scored_at, "published": self.published,
+            "sizes": dict(self.sizes),
         }  # fmt: skip
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -471,6 +492,7 @@ class Captioning(nn.Module):
         self.order = state["order"]
         self.figures, self.scored_at = state["figures"], state["scored_at"]
         self.published = state.get("published")  # older checkpoints do not say: kept in the file
+        self.sizes = dict(state.get("sizes", {}))  # older checkpoints have none
         self._memories = {}
         self._ahead.forget()
 

@@ -78,7 +78,9 @@ class AuxiliaryHead(nn.Module):
     def forward(self, memory: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         """Memory (B, L, D) -> cross-entropy, and the share of answers that are likeliest.
 
-        Both are means over the targets, of which there is one at least; computed in fp32.
+        Both are means over the questions that are asked of each one's mean over its targets, of
+        which there is one at least: what is asked of many games counts no more than what is asked
+        of one. Computed in fp32.
         """
         with full_precision(memory):
             touched = memory[targets.pictures, targets.cells, : self.features].float()
@@ -87,5 +89,8 @@ class AuxiliaryHead(nn.Module):
             logits = self.out(self.norm(things))
             own = self.questions[targets.answers]
             logits = logits.masked_fill(self.questions[None] != own[:, None], -torch.inf)
-            right = (logits.detach().argmax(1) == targets.answers).float().mean()
-            return F.cross_entropy(logits, targets.answers), right
+            shares = 1 / (own[:, None] == own).sum(1).float()  # of each target in its question
+            shares = shares / shares.sum()
+            right = (logits.detach().argmax(1) == targets.answers).float()
+            losses = F.cross_entropy(logits, targets.answers, reduction="none")
+            return (losses * shares).sum(), (right * shares).sum()

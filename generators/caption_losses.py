@@ -19,16 +19,16 @@ from generators.caption_metrics import CiderD
 from generators.caption_nets import Decoder
 from generators.words import END, SPECIAL, Vocabulary, metric_tokens
 
-FLOOR = 1e-4  # of a share of attention: less counts as this
+FLOOR = 1e-4  # is added to shares of attention, so that their logarithm has an end
 
 
 def grounding(attention: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
     """Attention (G, L) of words that name something, cells (G, L) bool where it is.
 
-    -> the mean of -log(share that looks there), and the mean of that share, detached.
+    -> the mean of -log(share that looks there + FLOOR), and the mean of that share, detached.
     """
     share = (attention * cells).sum(1)
-    return -share.clamp_min(FLOOR).log().mean(), share.detach().mean()
+    return -(share + FLOOR).log().mean(), share.detach().mean()
 
 
 class CiderCritic:

@@ -263,6 +263,13 @@ class Trainer:
         """
         return self.updates.minimize(loss_fn, optimizer)
 
+    def restart_averages(self, optimizer: Optimizer) -> None:
+        """Averaged weights of `optimizer`'s parameters begin anew, at these weights as they are.
+
+        For trainings of several parts: else those of the part before are averaged in for long.
+        """
+        self.updates.restart_averages(optimizer)
+
     def learn(
         self,
         loss_fn: Callable[..., tuple[Tensor, ...]],

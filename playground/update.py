@@ -255,6 +255,14 @@ class Updates:
         weights += [buffer for buffer in self.task.buffers() if buffer.is_floating_point()]
         return all(bool(torch.isfinite(w.detach().norm())) for w in weights)
 
+    @torch.no_grad()
+    def restart_averages(self, optimizer: Optimizer) -> None:
+        """Those of its parameters begin anew, at the weights as they are."""
+        group = self.groups[id(optimizer)]
+        group.updates = 0
+        for average, source in zip(group.averages, group.sources, strict=True):
+            average.copy_(source)
+
     def _average(self, group: Group) -> None:
         group.updates += 1
         if self.decay is not None and group.averages:

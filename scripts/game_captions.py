@@ -23,6 +23,7 @@ from generators.caption_judges import Critic, Judge
 from generators.caption_pairs import Named, Pairs, Rectangle, Shown, Told, cells_of
 from generators.captioner import Caption
 from generators.words import Vocabulary
+from playground.data import permutation
 from playground.frames import Box
 
 REGISTERS = ("describe", "comment")
@@ -39,10 +40,12 @@ class GamePairs:
     registers: tuple[str, ...] = REGISTERS
 
     def __init__(self, clips: Clips, stills: float = 0.0) -> None:
-        self.clips, self.stills = clips, round(stills * len(clips))
+        self.clips = clips
+        # Drawn: clips are in the order of games and emulators, of which a stride would miss some.
+        self.stills = permutation(len(clips), 0, 0)[: round(stills * len(clips))].tolist()
 
     def __len__(self) -> int:
-        return len(self.clips) + self.stills
+        return len(self.clips) + len(self.stills)
 
     def read(self, indices: Tensor) -> Tensor:
         frames = []
@@ -62,7 +65,7 @@ class GamePairs:
         """Which clip it is of, and whether it is that one's last frame alone."""
         if index < len(self.clips):
             return index, False
-        return (index - len(self.clips)) * len(self.clips) // self.stills, True
+        return self.stills[index - len(self.clips)], True
 
     def told(self, index: int, register: str | None, rng: random.Random) -> Told:
         known = self.known(index)

@@ -38,6 +38,14 @@ def test_what_is_kept_is_what_was_played(clips):
         assert describe(known.truth, random.Random(1)) == describe(example.truth, random.Random(1))
 
 
+def test_several_processes_gather_what_one_does(clips):
+    found = store.gather(["pong", "breakout"], 4, 3, roster=ROSTER, processes=2)
+    assert len(found) == len(clips) and found.games == clips.games
+    for index in range(len(clips)):
+        assert np.array_equal(found.frames(index), clips.frames(index))
+        assert found.known(index) == clips.known(index)
+
+
 def test_clips_come_back_from_their_file(clips, tmp_path):
     store.save(tmp_path / "c.npz", learned=clips, others=clips)
     learned, others = store.read(tmp_path / "c.npz", "learned", "others")

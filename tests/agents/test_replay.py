@@ -148,6 +148,26 @@ def test_priorities_set_how_often_a_row_is_drawn() -> None:
     assert batch.weight.max() == 1
 
 
+def test_closed_rows_stay_closed_and_errors_that_are_no_numbers_change_nothing() -> None:
+    replay = Replay(40, 1, n_step=1, frame_shape=SHAPE, priority_exponent=0.5)
+    stream = Stream(1, seed=1)
+    for _ in range(60):
+        stream.feed(replay)
+    assert replay.tree is not None
+    before, most = replay.tree.leaves.copy(), replay.max_priority
+    closed, opened = np.flatnonzero(before == 0), np.flatnonzero(before)
+    replay.update_priorities(np.arange(len(before)), np.full(len(before), np.nan))
+    np.testing.assert_array_equal(replay.tree.leaves, before)
+    assert replay.max_priority == most
+    error = np.full(len(before), 9.0)
+    error[opened[0]] = np.inf
+    replay.update_priorities(np.arange(len(before)), error)
+    assert len(closed) >= STACK and not replay.tree.leaves[closed].any()
+    assert replay.tree.leaves[opened[0]] == before[opened[0]]
+    np.testing.assert_allclose(replay.tree.leaves[opened[1:]], 3, rtol=1e-6)
+    assert replay.max_priority == pytest.approx(9)
+
+
 def test_sum_tree_is_exact_and_rebuilds_bit_for_bit() -> None:
     rng = np.random.default_rng(0)
     tree = SumTree(37)

@@ -1,6 +1,8 @@
 """The task: it learns by heart, frozen and tuned, self-critically; what it saves and refuses."""
 
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -126,9 +128,16 @@ class Weighed:
     """In a trainer's place: keeps an update's loss instead of minimising it."""
 
     device = torch.device("cpu")
+    fabric = SimpleNamespace(autocast=nullcontext)
 
     def minimize(self, loss_fn, optimizer):
         self.loss = loss_fn()
+
+    def mean(self, value):
+        return value
+
+    def restart_averages(self, optimizer):
+        pass
 
 
 def loss_of(task):
@@ -219,6 +228,49 @@ def test_memory_that_does_not_fit_is_said_and_done_without(tmp_path, monkeypatch
     task = made(encoder_rate=0.0, updates=3)
     trained(task, tmp_path, 3)
     assert "computed anew" in capsys.readouterr().err and not task._memories
+
+
+def test_rewards_of_all_registers_weigh_alike():
+    class Spoken(Squares):
+        registers = ("describe", "comment")
+
+    def paid(pairs, vocabulary):
+        def rewards(words, indices, register):
+            found = (words[:, 0] % 5).float()
+            return 27 * found if register == "comment" else found
+
+        return rewards
+
+    task = made(pairs=Spoken(), judge=PHOTOS._replace(critic=paid), critical=20, sentences=8)
+    task.progress, trainer = 40, Weighed()
+    sizes = []
+    for _ in range(6):  # the weights stay, so that both draw alike
+        torch.manual_seed(3)
+        figures = task.step(trainer)
+        sizes.append(abs(trainer.loss.item()))
+    task.close()
+    assert "reward_comment" in figures and "reward_describe" not in figures
+    assert task.sizes["comment"] == pytest.approx(27**2 * task.sizes["describe"], rel=0.3)
+    assert 0.3 < sizes[0] / sizes[1] < 3 and 0.3 < sizes[4] / sizes[5] < 3
+    assert task.state()["sizes"] == task.sizes
+
+
+def test_averages_begin_anew_with_rewards(tmp_path):
+    task = made(critical=2, updates=40, encoder_rate=0.0)
+    run = Run.create(tmp_path, "caption", "one", {})
+    config = TrainerConfig(steps=40, precision="bf16", threads=1, ema=0.999)
+    trainer = Trainer(config, task, run)
+
+    def apart():
+        averages = trainer.updates.ema.items()
+        return sum((a - task.get_parameter(name)).norm().item() for name, a in averages)
+
+    for _ in range(38):
+        task.step(trainer)
+    before = apart()
+    task.step(trainer)
+    assert apart() < before / 3
+    task.close()
 
 
 def test_self_critical_updates_make_likelier_what_is_rewarded(tmp_path):
@@ -378,6 +430,7 @@ def test_a_published_encoder_is_named_and_not_kept_while_it_is_frozen(tmp_path):
         ({"frames": 2, "encoder_rate": 0.0}, "No published weights know clips"),
         ({"decoder": "nic", "doubly": 1.0}, "not for nic"),
         ({"critical": 60}, "part of --updates"),
+        ({"critical": 30, "steps": 20}, "leaves nothing of 20 updates"),
         ({"critical": 5, "sentences": 1}, "--sentences from 2"),
         ({"imitation": -1.0}, "--imitation"),
         ({"auxiliary": -1.0}, "--auxiliary"),

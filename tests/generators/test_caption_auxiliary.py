@@ -56,11 +56,11 @@ def test_answers_compete_with_those_to_the_same_question():
     torch.nn.init.zeros_(head.out.bias)
     memory, targets = torch.randn(2, 8, 6), head.targets([pairs.shown(0), pairs.shown(1)], GRID)
     loss, _ = head(memory, targets)
-    assert math.isclose(loss.item(), (2 * math.log(2) + math.log(3)) / 3, rel_tol=1e-6)
+    assert math.isclose(loss.item(), (math.log(2) + math.log(3)) / 2, rel_tol=1e-6)
     with torch.no_grad():
         head.out.bias += torch.tensor([0.0, 1.0, 0.0, 0.0, 5.0])
     _, right = head(memory, targets)
-    assert math.isclose(right.item(), 2 / 3, rel_tol=1e-6)  # up, up for down, near
+    assert math.isclose(right.item(), 3 / 4, rel_tol=1e-6)  # up, up for down; near
 
 
 def test_the_mean_of_what_a_thing_touches_is_read_and_no_coordinates():

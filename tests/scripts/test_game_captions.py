@@ -37,11 +37,24 @@ def caption(text, pairs, cell=(0, 0)):
 
 def test_after_the_clips_come_single_pictures(pairs):
     assert len(pairs) == 9
-    clips, stills = pairs.read(torch.tensor([0, 2, 4])), pairs.read(torch.tensor([6, 7, 8]))
+    assert len(set(pairs.stills)) == 3
+    clips, stills = pairs.read(torch.tensor(pairs.stills)), pairs.read(torch.tensor([6, 7, 8]))
     assert clips.shape == (3, 4, 3, 210, 160) and clips.dtype == torch.uint8
     assert torch.equal(stills[:, -1], clips[:, -1]) and not stills[:, :-1].any()
     relations = {s.relation for i in (6, 7, 8) for s in pairs.known(i).truth.said}
     assert not relations & {"x motion", "y motion", "rises by"}
+
+
+def test_single_pictures_are_of_all_games_and_emulators():
+    class Numbers:
+        games = ("pong", "breakout")
+
+        def __len__(self):
+            return 160
+
+    stills = np.array(GamePairs(Numbers(), 0.25).stills)
+    assert len(set(stills.tolist())) == 40
+    assert set(stills % 2) == {0, 1} and set(stills // 2 % 8) == set(range(8))
 
 
 def test_what_is_told_names_boxes_in_shares(pairs):
