@@ -16,7 +16,7 @@ from torch import Tensor
 from agents.commentary import comment, describe, judge, mentions
 from agents.commentary.games import TABLES
 from agents.commentary.merits import MERITS
-from agents.commentary.speech import words_of
+from agents.commentary.speech import MOODS, words_of
 from agents.commentary.store import Clips, Known
 from agents.commentary.table import Statement
 from generators.caption_judges import Critic, Judge
@@ -99,6 +99,7 @@ class GamePairs:
     def corpus(self) -> Iterable[str]:
         """Every word of the games' grammars, and sentences about every clip."""
         rng = random.Random(0)
+        yield from (way for ways in MOODS.values() for way in ways)
         for game in sorted(set(self.clips.games)):
             for clause in words_of(game).all:
                 yield from clause.literals
