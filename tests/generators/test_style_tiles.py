@@ -30,11 +30,11 @@ def network(name="vgg19_slim16", **options):
     return found
 
 
-def objective(seen, content, style, core=None, masks=(None,), statistics="gram"):
+def objective(seen, content, style, core=None, masks=(None,), statistics="gram", shifted=False):
     losses = {n: STATISTICS[statistics](s) for n, s in seen.style_sums(style).items()}
     regions = [Region(losses, 1 / len(masks), mask) for mask in masks]
     weights = dict.fromkeys(seen.style, 1.0)
-    return Objective(seen, content, regions, weights, 0.3, 0.7, core)
+    return Objective(seen, content, regions, weights, 0.3, 0.7, core, shifted)
 
 
 def test_cores_cover_the_length_once_and_halos_stay_inside():
@@ -93,6 +93,28 @@ def test_in_tiles_as_in_one_piece(name, statistics):
         assert float(tiled_losses[key].detach()) == pytest.approx(float(value.detach()), rel=2e-3)
     apart = (gradient - tiled_gradient).norm() / gradient.norm()
     assert apart < 0.01  # the contents' 16 bits
+
+
+@pytest.mark.parametrize("core", [None, 32])
+@pytest.mark.parametrize("name", ["arcade", "squeezenet"])
+def test_each_sight_sees_the_picture_without_its_first_rows_and_columns(name, core):
+    seen = network(name)
+    content, style = pictures(1, 3, 97, 118), pictures(1, 3, 96, 64, seed=1)
+    mask = pictures(1, 1, 97, 118, seed=3)
+    whole = objective(seen, content, style, core, (mask,), shifted=True)
+    assert whole.sights == 4
+    for sight, (top, left) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
+        x = pictures(1, 3, 97, 118, seed=2).requires_grad_()
+        losses = whole(x, sight)
+        losses["loss"].backward()
+        part = x.detach()[..., top:, left:].clone().requires_grad_()
+        cut = (content[..., top:, left:], style, core, (mask[..., top:, left:],))
+        expected = objective(seen, *cut)(part)
+        expected["loss"].backward()
+        for key, value in expected.items():
+            assert losses[key].item() == pytest.approx(value.item(), rel=1e-5)
+        assert not x.grad[..., :top, :].any() and not x.grad[..., :left].any()
+        torch.testing.assert_close(x.grad[..., top:, left:], part.grad)
 
 
 def test_a_mask_in_tiles_and_what_lies_outside_it():

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from playground import checkpoint, classify
 from playground.classify import Classify
+from playground.errors import UserError
 from playground.media import read_image, write_image
 from playground.run import Run
 from scripts import train_classify, training
@@ -171,6 +172,16 @@ def test_evaluate_in_words_and_as_json(trained, bars_idx, capsys):
     assert found["sources"] == [file] and found["pictures"] == 60 and found["views"] == 1
     assert np.array(found["confusion"]).sum() == 60 and set(found["recall"]) == {"0", "1"}
     assert found["wrong"] == 60 - np.trace(np.array(found["confusion"]))
+
+
+def test_a_run_is_what_it_was_last(trained, tmp_path):
+    """Not what was best on the pictures that it is scored on."""
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    (copy / "best.safetensors").write_bytes(b"none")
+    one, other = (classify.load(source).network.state_dict() for source in (trained, copy))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    with pytest.raises(UserError):
+        classify.load(copy / "best.safetensors")
 
 
 def test_evaluate_all_of_a_folder(trained, bars_folder, tmp_path, capsys):
