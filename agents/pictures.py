@@ -25,7 +25,8 @@ from playground.run import atomic_path
 
 PLAYERS = 8  # emulators of a game
 TRIES = 6  # screens looked at for each picture kept, at most
-HELD_OUT = 1 / 5  # so many again, from emulators of their own,
+HELD_OUT = 1 / 5  # so many again, from emulators of their own;
+ENOUGH = 400  # of few as many again, up to so many, as shares of a hundred are coarse,
 LEAST_HELD_OUT = 64  # and of each game so many at least: figures need them
 HELD_OUT_SEED = 2_000_003  # more than a training's
 BATCH = 200  # screens resized together
@@ -47,7 +48,7 @@ def game_pictures(
     games = resolve_all(names)
     if count < 1:
         raise UserError(f"--frames starts at 1, not {count}.")
-    held_out = max(LEAST_HELD_OUT, round(count * HELD_OUT))
+    held_out = max(LEAST_HELD_OUT, min(count, ENOUGH), round(count * HELD_OUT))
     say(f"Playing {', '.join(games)} for {count:,} pictures each ...")
     learned, seen = _gather(games, size, count, seed, frozenset(), say)
     return learned, _gather(games, size, held_out, seed + HELD_OUT_SEED, seen, say)[0]

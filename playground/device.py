@@ -26,6 +26,8 @@ FABRIC_PRECISION = {
     "fp64": "64-true",  # slow; to compare with something exact
 }
 REHEARSAL_SECONDS = 0.4  # for each precision
+HOPELESS = 3.0  # times as long as fp32 in a first turn: no other turn is waited for
+LONG_SECONDS = 1.0  # of a turn: that is worth a word
 REHEARSAL_GAIN = 1.05  # below this the clock's noise decides, and the safer one is taken
 
 MEMINFO = Path("/proc/meminfo")  # Linux
@@ -118,7 +120,14 @@ def compile(task: nn.Module, say: Callable[[str], None]) -> None:
             tell(error)
 
 
-def chosen_precision(name: str, deterministic: bool, task: Any, run: Run, kind: str) -> str:
+def chosen_precision(
+    name: str,
+    deterministic: bool,
+    task: Any,
+    run: Run,
+    kind: str,
+    say: Callable[[str], None] = lambda text: None,
+) -> str:
     """The precision for `name` on a device of this kind, kept in the run's settings and on resume.
 
     "auto" is measured; UserError for what the device cannot do.
@@ -130,18 +139,20 @@ def chosen_precision(name: str, deterministic: bool, task: Any, run: Run, kind: 
         kept = run.settings.get("precision")
         if kept is not None and kept["device"] == device_name(kind):
             return kept["precision"]
-        name, reason = measured_precision(task, torch.device(kind))
+        name, reason = measured_precision(task, torch.device(kind), say)
     if name == "fp16" and kind != "cuda":  # elsewhere fused optimizers cannot skip what overflows
         raise UserError(f"fp16 needs a CUDA GPU; on {kind} use --precision bf16, fp32 or auto.")
     run.update(precision={"precision": name, "reason": reason, "device": device_name(kind)})
     return name
 
 
-def measured_precision(task: Any, device: torch.device) -> tuple[str, str]:
+def measured_precision(
+    task: Any, device: torch.device, say: Callable[[str], None] = lambda text: None
+) -> tuple[str, str]:
     """("fp32", "bf16" or "fp16", why): the fastest for forward and backward of task.rehearsal().
 
     fp16 is tried on CUDA only. Leaves no trace: random generators and buffers are put back,
-    gradients cleared.
+    gradients cleared. Where it takes long, that is said.
     """
     if not hasattr(task, "rehearsal"):
         return "fp32", "the task has no rehearsal to measure"
@@ -152,14 +163,21 @@ def measured_precision(task: Any, device: torch.device) -> tuple[str, str]:
     buffers = [(buffer, buffer.clone()) for buffer in task.buffers()]
     loss_fn = task.rehearsal()
 
+    said = False
+
     def turn(dtype: torch.dtype) -> None:
+        nonlocal said
+        began = time.monotonic()
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             loss = loss_fn()
         loss.backward()
         task.zero_grad()
+        if not said and time.monotonic() - began > LONG_SECONDS:
+            said = True
+            say("Measuring which precision is fastest here ... (--precision fp32 begins at once)")
 
     turns = [functools.partial(turn, dtype) for dtype in types.values()]
-    seconds = median_seconds(turns, device, REHEARSAL_SECONDS * len(types))
+    seconds = median_seconds(turns, device, REHEARSAL_SECONDS * len(types), HOPELESS)
     with torch.no_grad():
         for buffer, content in buffers:
             buffer.copy_(content)
@@ -174,21 +192,29 @@ def measured_precision(task: Any, device: torch.device) -> tuple[str, str]:
 
 
 def median_seconds(
-    runs: Sequence[Callable[[], Any]], device: torch.device, seconds: float
+    runs: Sequence[Callable[[], Any]],
+    device: torch.device,
+    seconds: float,
+    hopeless: float | None = None,
 ) -> list[float]:
     """What each of them takes, in the median of its turns.
 
     They take turns, so that all meet the same disturbances: two to warm up, then at least three,
-    and more until so many seconds are over.
+    and more until so many seconds are over. One whose first turn takes above LONG_SECONDS, and
+    above `hopeless` times as long as the first one's, has no other.
     """
     found: list[list[float]] = [[] for _ in runs]
+    going = list(zip(runs, found, strict=True))
     deadline = math.inf
     while len(found[0]) < 5 or time.monotonic() < deadline:
-        for run, times in zip(runs, found, strict=True):
+        for run, times in going:
             times.append(timed(run, device)[1])
+        if len(found[0]) == 1 and hopeless is not None:
+            most = max(LONG_SECONDS, hopeless * found[0][0])
+            going = [(run, times) for run, times in going if times[0] <= most]
         if len(found[0]) == 2:
             deadline = time.monotonic() + seconds
-    return [median(times[2:]) for times in found]
+    return [median(times[2:] or times) for times in found]
 
 
 def timed(run: Callable[[], Value], device: torch.device) -> tuple[Value, float]:

@@ -161,7 +161,7 @@ class Trainer:
             task.attach(run)
         self.precision = ranks.by_first(
             lambda: device.chosen_precision(
-                config.precision, config.deterministic, task, run, where.type
+                config.precision, config.deterministic, task, run, where.type, self.say
             )
         )
         # After the one above, which is measured in the first process alone: both change the models

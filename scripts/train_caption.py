@@ -27,7 +27,7 @@ from playground.media import write_image
 from playground.run import Run, read_json, write_json
 from playground.trainer import TrainerConfig
 from scripts.game_captions import GAMES, GamePairs
-from scripts.training import PLAY, Door, quoted
+from scripts.training import PLAY, Door, longer, quoted
 
 CLIPS = 2000  # of each game
 STILLS = 1 / 4  # as many single pictures as clips
@@ -116,10 +116,8 @@ def _label(config: CaptionConfig) -> str:
 
 
 def _commands(run: Run) -> list[tuple[str, str]]:
-    folder, steps = quoted(run.path), run.settings["trainer"]["steps"]
-    done = max((line["step"] for line in run.metrics()), default=0)
-    longer = 2 * max(done, 1)  # the schedule too
-    more = "" if steps and done < steps else f" --updates {longer} --steps {longer}"
+    folder, steps = quoted(run.path), longer(run)
+    more = "" if steps is None else f" --updates {steps} --steps {steps}"  # the schedule too
     return [
         ("Caption", f"{PLAY} caption PICTURE --captioner {folder}"),
         ("Go on", f"{PLAY} train caption --resume {folder}{more}"),

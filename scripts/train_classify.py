@@ -13,7 +13,7 @@ from playground.classify import Classify, ClassifyConfig
 from playground.data import parse
 from playground.run import Run
 from playground.trainer import TrainerConfig
-from scripts.training import PLAY, Door, quoted
+from scripts.training import PLAY, Door, longer, quoted
 
 
 def _settings(preset: str, args: argparse.Namespace) -> tuple[ClassifyConfig, TrainerConfig]:
@@ -47,10 +47,9 @@ def _label(config: ClassifyConfig) -> str:
 
 
 def _commands(run: Run) -> list[tuple[str, str]]:
-    folder, steps = quoted(run.path), run.settings["trainer"]["steps"]
+    folder, steps = quoted(run.path), longer(run)
     config = run.settings["config"]
-    done = max((line["step"] for line in run.metrics()), default=0)
-    more = "" if steps and done < steps else f" --steps {2 * max(done, 1)}"
+    more = "" if steps is None else f" --steps {steps}"
     if more and config["schedule"] != "constant":  # it ends, until the epochs are others
         more = f" --epochs {2 * config['epochs']:g}{more}"
     return [

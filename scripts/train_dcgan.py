@@ -17,7 +17,7 @@ from playground.frames import Frame
 from playground.media import VideoWriter, read_image
 from playground.run import Run
 from playground.trainer import TrainerConfig
-from scripts.training import PLAY, Door, quoted
+from scripts.training import PLAY, Door, longer, quoted
 
 FRAMES = 4000  # of each game
 KEPT = "pictures.npz"  # of games, in the run
@@ -86,9 +86,8 @@ def _label(config: DCGANConfig) -> str:
 
 
 def _commands(run: Run) -> list[tuple[str, str]]:
-    folder, steps = quoted(run.path), run.settings["trainer"]["steps"]
-    done = max((line["step"] for line in run.metrics()), default=0)
-    more = "" if steps and done < steps else f" --steps {2 * max(done, 1)}"
+    folder, steps = quoted(run.path), longer(run)
+    more = "" if steps is None else f" --steps {steps}"
     return [
         ("Dream", f"{PLAY} dream {folder}"),
         ("Go on", f"{PLAY} train dcgan --resume {folder}{more}"),

@@ -21,7 +21,7 @@ from playground.media import write_image
 from playground.run import Run, write_json
 from playground.trainer import TrainerConfig
 from scripts.painted_sheets import sheet, strip
-from scripts.training import PLAY, Door, quoted
+from scripts.training import PLAY, Door, longer, quoted
 
 FRAMES = 500  # pairs of each game
 KEPT = "clips.npz"  # of games, in the run
@@ -127,11 +127,9 @@ def _label(config: PainterConfig) -> str:
 
 
 def _commands(run: Run) -> list[tuple[str, str]]:
-    folder, steps = quoted(run.path), run.settings["trainer"]["steps"]
+    folder, steps = quoted(run.path), longer(run)
     style = quoted(run.settings["styles"][-1])
-    done = max((line["step"] for line in run.metrics()), default=0)
-    longer = 2 * max(done, 1)  # the schedule too
-    more = "" if steps and done < steps else f" --updates {longer} --steps {longer}"
+    more = "" if steps is None else f" --updates {steps} --steps {steps}"  # the schedule too
     return [
         ("Paint", f"{PLAY} paint --fast --painter {folder} --style {style} --content PHOTO"),
         ("Watch", f"{PLAY} watch --painter {folder} --style {style}"),

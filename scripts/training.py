@@ -165,13 +165,19 @@ def resumed(args: argparse.Namespace, door: Door) -> tuple[Run, Any, TrainerConf
 
 @contextmanager
 def removed_if_empty(run: Run) -> Iterator[None]:
-    """A mistake that shows before anything was learned leaves no run behind."""
+    """A mistake that shows before anything was learned, or a Ctrl-C, leaves no run behind."""
     try:
         yield
-    except UserError:
-        if not run.metrics() and not any(run.checkpoints.iterdir()):
-            run.close()
-            shutil.rmtree(run.path, ignore_errors=True)
+    except (UserError, KeyboardInterrupt) as error:
+        stopped, begun = isinstance(error, KeyboardInterrupt), any(run.checkpoints.iterdir())
+        if begun and stopped:
+            raise KeyboardInterrupt(f"Interrupted; {run.path} has what was saved.") from None
+        if begun or run.metrics():
+            raise
+        run.close()
+        shutil.rmtree(run.path, ignore_errors=True)
+        if stopped:
+            raise KeyboardInterrupt("Interrupted before anything was saved.") from None
         raise
 
 
@@ -206,6 +212,17 @@ def progress_line(door: Door, label: str) -> Callable[[dict[str, Any]], None]:
             print(line, flush=True)
 
     return show
+
+
+def longer(run: Run) -> int | None:
+    """Twice the updates that a run has, which going on with it must ask for.
+
+    None where it goes on as it was asked to: for the rest of its updates, or its hours once more.
+    """
+    limits = run.settings["trainer"]
+    done = max((line["step"] for line in run.metrics()), default=0)
+    left = limits["hours"] is not None if limits["steps"] is None else done < limits["steps"]
+    return None if left else 2 * max(done, 1)
 
 
 def summary(run: Run, commands: list[tuple[str, str]]) -> None:

@@ -58,6 +58,35 @@ def test_runs_take_turns_and_the_first_two_turns_do_not_count(clock: Clock) -> N
     assert len(order) == 2 + 20
 
 
+def test_a_run_that_is_hopeless_has_one_turn(clock: Clock) -> None:
+    order: list[str] = []
+
+    def run(name: str, seconds: float) -> Callable[[], None]:
+        return lambda: (order.append(name), clock.pass_(seconds))[1]
+
+    runs = [run("a", 2.0), run("b", 6.5), run("c", 5.5)]
+    assert device.median_seconds(runs, CPU, 0.0, 3.0) == [2, 6.5, 5.5]
+    assert [order.count(name) for name in "abc"] == [5, 1, 5]
+    order.clear()
+    device.median_seconds([run("a", 0.1), run("b", 0.9)], CPU, 0.0, 3.0)  # that is soon over
+    assert order.count("b") == 5
+
+
+def test_a_long_measurement_is_said_once(clock: Clock) -> None:
+    class Task(torch.nn.Module):
+        def rehearsal(self) -> Callable[[], torch.Tensor]:
+            weight = torch.ones((), requires_grad=True)
+            return lambda: (clock.pass_(pace), weight * 2)[1]
+
+    said: list[str] = []
+    pace = 0.5
+    device.measured_precision(Task(), CPU, said.append)
+    assert not said
+    pace = 2.0
+    device.measured_precision(Task(), CPU, said.append)
+    assert len(said) == 1 and "--precision fp32" in said[0]
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux says it in /proc")
 def test_available_memory_is_some_of_the_machines() -> None:
     found = device.available_memory()
@@ -128,7 +157,7 @@ def test_the_safer_of_equally_fast_precisions_is_taken(
         def rehearsal(self) -> Any:
             return lambda: torch.zeros(())
 
-    monkeypatch.setattr(device, "median_seconds", lambda turns, where, limit: list(seconds))
+    monkeypatch.setattr(device, "median_seconds", lambda *asked: list(seconds))
     name, reason = device.measured_precision(Task(), torch.device("cuda"))
     assert name == wanted and "fp16" in reason
 

@@ -81,6 +81,17 @@ def test_steps_and_hours_go_before_epochs(bars_idx, capsys):
     assert limits("--accumulate", "5") == (40, None, 2, 40)
 
 
+def test_an_interrupt_before_the_first_update_leaves_no_run(bars_idx, monkeypatch, capsys):
+    def dying(task, trainer):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Classify, "step", dying)
+    line = ["train", "classify", "--data", f"mnist:{bars_idx}", *SMALL, "--name", "none"]
+    assert main(line) == 130
+    assert capsys.readouterr().err == "Interrupted before anything was saved.\n"
+    assert not Path("runs/classify/none").exists()
+
+
 def test_killed_and_resumed_is_the_same_bit_for_bit(bars_idx, monkeypatch, capsys):
     """With augmentation, dropout, norms, averaged weights and a schedule."""
     line = ["train", "classify", "--data", f"mnist:{bars_idx}", "--preset", "digits"]
@@ -98,6 +109,7 @@ def test_killed_and_resumed_is_the_same_bit_for_bit(bars_idx, monkeypatch, capsy
     with monkeypatch.context() as patch:
         patch.setattr(Classify, "step", dying)
         assert main([*line, "--name", "killed"]) == 130
+        assert "classify/killed has what was saved" in capsys.readouterr().err
     whole, killed = (Path("runs/classify", name) for name in ("whole", "killed"))
     shutil.rmtree(killed / "checkpoints" / "step_000000000020")  # the newest is lost as well
     assert main(["train", "classify", "--resume", str(killed)]) == 0
