@@ -32,7 +32,7 @@ FPS = 60.0
 SETTLE_S = 0.1  # after an event, before it is told: so that it lies within the clip
 READ_S = 0.055  # a letter: some 18 letters a second
 SHORTEST_S, LONGEST_S = 1.6, 6.0  # that a sentence stays
-URGENT_S = 0.8  # after which a life lost takes the place of any sentence
+URGENT_S = 0.8  # after which a sentence gives way to what is more urgent
 LATE_S = 0.6  # an event that must wait longer is not told
 IDLE_S = 2.5  # of silence, after which anything is told
 NEAR_PX, FAR_PX = 6, 20  # close from here on, and not again until it was so far away
@@ -155,7 +155,7 @@ class Commentator:
             return
         when, urgency = self._due
         free = self._until
-        if urgency == 3 and self._urgency < 3:
+        if urgency > self._urgency:
             free = min(free, self._since + self._span(URGENT_S))
         if free > self._frame:
             if free > when + self._span(LATE_S):

@@ -80,7 +80,7 @@ class DCGANConfig:
     critic_width: float = setting(0.5, "channels of a classic critic, times 64, 128, ...")
     norm: str | None = setting("batch", "of a classic critic: batch, spectral or none")
     loss: str = setting("bce", "what both minimise", choices=gan_losses.LOSSES)
-    r1: float = setting(0.003, "weight of the gradient penalty at real pictures, as varied")
+    r1: float = setting(0.03, "weight of the gradient penalty at real pictures, as varied")
     r2: float = setting(0.0, "weight of the gradient penalty at generated ones, as varied")
     penalty_every: int = setting(8, "updates between two penalties, which weigh as much more")
     augment: tuple[str, ...] = setting(

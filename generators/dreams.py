@@ -14,13 +14,14 @@ from playground.data import Pictures
 from playground.frames import Frame
 from playground.gallery import contact_sheet
 
-ENLARGED_PX = 96  # smaller pictures are shown at a whole multiple up to this
+ENLARGED_PX = 128  # smaller pictures are shown at a whole multiple up to this,
+WALK_PX = 256  # in films up to this
 CLASS_COLUMNS = 8  # dreams of each class on a class sheet
 
 
-def as_pixels(pictures: Tensor) -> list[np.ndarray]:
+def as_pixels(pictures: Tensor, side: int = ENLARGED_PX) -> list[np.ndarray]:
     """Float (N, 1 or 3, S, S) in [0, 1] -> N arrays (k S, k S, 3) uint8, small ones enlarged."""
-    times = max(1, ENLARGED_PX // pictures.shape[-1])
+    times = max(1, side // pictures.shape[-1])
     pixels = (pictures.clamp(0, 1) * 255).round().byte().expand(-1, 3, -1, -1)
     return list(pixels.permute(0, 2, 3, 1).numpy().repeat(times, 1).repeat(times, 2))
 
@@ -84,4 +85,4 @@ def walk(
 ) -> Iterator[Frame]:
     """The frames of one loop through `stops` dreams; see `Dreamer.walk`."""
     for picture in dreamer.walk(steps, stops, seed, label, truncation):
-        yield Frame(as_pixels(picture[None])[0], text="dream")
+        yield Frame(as_pixels(picture[None], WALK_PX)[0], text="dream")

@@ -47,7 +47,8 @@ def contact_sheet(
     """Pictures in rows of `columns`, a label of one or more lines below each: (H, W, 3) uint8.
 
     `images` are whatever `to_pixels` takes, of any sizes: a cell is as large as the largest, and
-    pictures stand in its middle. `padding` is in pixels, around every cell.
+    pictures stand in its middle. `padding` is in pixels, around every cell. A label may reach below
+    the pictures at its right that have none.
     """
     pictures = [to_pixels(image) for image in images]
     if not pictures or columns < 1:
@@ -69,8 +70,11 @@ def contact_sheet(
         left = x + (width - picture.shape[1]) // 2
         sheet[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
         if labels:
-            cell = sheet[y + height : y + height + below, x : x + width]
-            text = [_fit(line, width) for line in labels[place].split("\n")]
+            row = labels[place + 1 : (place // columns + 1) * columns]
+            free = next((i for i, label in enumerate(row) if label), len(row))
+            room = width + free * pitch[1]
+            cell = sheet[y + height : y + height + below, x : x + room]
+            text = [_fit(line, room) for line in labels[place].split("\n")]
             cell[:] = draw_text(cell, text, (0, 2), LETTERS_PX, INK)
     return sheet
 

@@ -29,7 +29,7 @@ from playground.run import device_name, write_json
 
 WRONG = 200  # pictures on wrong.png at most
 LEAST_CERTAIN = 12  # shown where none is wrong
-TILE_PX = 112  # to which small pictures are enlarged, about
+TILE_PX = 128  # to which small pictures are enlarged, about
 NAMED_CLASSES = 20  # more are not named beside the confusion matrix
 COLUMNS = 10
 CONFUSED = 12  # kinds of errors listed
@@ -88,7 +88,7 @@ def wrong_frames(pictures: Pictures, result: Result, limit: int) -> Iterator[Fra
         order = sure.argsort()[: min(limit, LEAST_CERTAIN)]
     for i, picture in zip(order.tolist(), pictures.read(order), strict=True):
         truth, taken = result.classes[int(result.labels[i])], result.classes[int(guess[i])]
-        text = f"truth {truth}\nguess {taken}, {100 * sure[i]:.0f}%"
+        text = f"truth {truth}\nguess {taken}\n{100 * sure[i]:.0f} % sure"
         yield Frame(enlarged(to_pixels(picture), TILE_PX), text=text)
 
 

@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from generators.caption import load
 from generators.caption_views import attention_film, attention_sheet
 from generators.captioner import PHOTOS, Caption, Captioner, ships
-from generators.commentator import Commentator, subtitles
+from generators.commentator import Commentator, draw, subtitles
 from playground.device import find
 from playground.errors import UserError
 from playground.frames import Frame, pump
@@ -140,6 +141,13 @@ def _draw_attention(path: Path, picture: np.ndarray, found: Caption) -> None:
             film.write(frame)
 
 
+def _game(pixels: np.ndarray) -> np.ndarray:
+    """A film's picture (H, W, 3) without the panel that `watch --record` sets beside the game."""
+    height, width = pixels.shape[:2]
+    game = height * SCREEN[1] // SCREEN[0]
+    return pixels[:, :game] if height % SCREEN[0] == 0 and width > game else pixels
+
+
 def _caption_film(args: argparse.Namespace, captioner: Captioner, path: Path) -> None:
     """The film with its captions, and beside it a subtitle file."""
     out = args.out or recording(f"{path.stem}-captions", ".mp4")
@@ -147,8 +155,14 @@ def _caption_film(args: argparse.Namespace, captioner: Captioner, path: Path) ->
     pictures, fps = read_video(path)
     with closing(pictures):  # type: ignore[type-var]
         comment = Commentator(captioner, args.register, args.beam, fps)
+        games = tuple(captioner.plan.size) == SCREEN
+
+        def look(frame: Frame) -> Frame:
+            pixels = _game(frame.pixels) if games else frame.pixels
+            return draw(replace(frame, facts=comment.see(replace(frame, pixels=pixels)).facts))
+
         with VideoWriter(out, fps, 1) as film:
-            pump(map(Frame, pictures), [comment], [film])
+            pump(map(Frame, pictures), [look], [film])
         comment.close()
     text = out.with_suffix(".srt")
     with atomic_path(text) as aside:

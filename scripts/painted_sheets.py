@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -29,18 +30,16 @@ def sheet(painter: Painter, contents: Named, styles: Sequence[str]) -> np.ndarra
 
 
 def strip(painter: Painter, contents: Named, styles: Sequence[str]) -> np.ndarray:
-    """Each content in a row: from the first of two or more styles to the last, by equal steps."""
-    parts = (len(styles) - 1) * (BLENDS - 1)
+    """Each content in a row for two styles, and another row from each further style to the next."""
     cells, labels = [], []
     for _, pixels in contents:
-        for step in range(parts + 1):
-            place = min(step // (BLENDS - 1), len(styles) - 2)
-            share = step / (BLENDS - 1) - place
-            shares = ((styles[place], 1 - share), (styles[place + 1], share))
-            blend = {style: weight for style, weight in shares if weight}
-            cells.append(painter.paint(pixels, painter.mixture(blend)))
-            labels.append(" + ".join(f"{weight:.0%} {style}" for style, weight in blend.items()))
-    return contact_sheet(cells, parts + 1, labels)
+        for one, other in pairwise(styles):
+            for step in range(BLENDS):
+                share = step / (BLENDS - 1)
+                blend = {s: weight for s, weight in ((one, 1 - share), (other, share)) if weight}
+                cells.append(painter.paint(pixels, painter.mixture(blend)))
+                labels.append(" + ".join(f"{weight:.0%} {s}" for s, weight in blend.items()))
+    return contact_sheet(cells, BLENDS, labels)
 
 
 def write_sliders(out: Path, painter: Painter, contents: Named, styles: Sequence[str]) -> None:

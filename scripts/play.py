@@ -29,7 +29,7 @@ import agents
 from agents.atari import PROTOCOLS
 from generators import cards
 from playground import gallery
-from playground.errors import UserError
+from playground.errors import UserError, nearest
 from scripts.captioning import add_caption, run_caption
 from scripts.dreaming import add_dream, run_dream
 from scripts.filters import add_filters
@@ -116,6 +116,15 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"allow_abbrev": False, **options})
+
+    def parse_known_args(self, *given: Any, **named: Any) -> Any:
+        """Argparse's. A verb's parser is asked first, which knows its flags: it refuses others."""
+        found, unknown = super().parse_known_args(*given, **named)
+        if unknown:
+            flags = [flag for action in self._actions for flag in action.option_strings]
+            meant = nearest(unknown[0].split("=")[0], flags, 1)
+            raise UserError(f"Unknown argument {unknown[0]} (see {self.prog} --help).{meant}")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see {self.prog} --help)")

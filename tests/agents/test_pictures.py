@@ -21,6 +21,7 @@ def small():
         patch.setattr(game_pictures, "PLAYERS", 2)  # of each game, one of them the zoo's agent
         patch.setattr(game_pictures, "BATCH", 20)
         patch.setattr(game_pictures, "LEAST_HELD_OUT", 8)
+        patch.setattr(game_pictures, "ENOUGH", 12)
         yield
 
 
@@ -40,7 +41,7 @@ def test_pictures_are_distinct_and_labelled(gathered):
     assert found.classes == held_out.classes == ("pong", "breakout")
     assert (found.channels, found.size) == (3, (32, 32)) and pixels(found).dtype == torch.uint8
     assert found.labels.tolist() == [0] * 30 + [1] * 30
-    assert held_out.labels.tolist() == [0] * 8 + [1] * 8
+    assert held_out.labels.tolist() == [0] * 12 + [1] * 12
     for some in (found, held_out):
         assert len({zlib.crc32(picture.numpy().tobytes()) for picture in pixels(some)}) == len(some)
     pong, breakout = (pixels(found)[found.labels == label].float() for label in (0, 1))

@@ -102,11 +102,17 @@ def test_a_sentence_stays_to_be_read_and_a_lost_life_breaks_in():
     assert [line.end for line in comment.lines][:-1] == [line.start for line in comment.lines][1:]
 
 
+def test_what_was_said_of_nothing_special_gives_way_to_a_point():
+    comment = Commentator(Parrot(text="A sentence of some thirty letters."))
+    said = told(comment, [frame(i, reward=float(i == 40)) for i in range(100)])
+    assert [text[-1:] for text in said] == [""] * 15 + ["1"] * 48 + ["2"] * 37
+
+
 def test_old_news_is_not_told():
     parrot = Parrot(text="x" * 90)  # stays for five seconds
     comment = Commentator(parrot)
     told(comment, [frame(i, reward=float(i in (30, 80))) for i in range(250)])
-    assert len(parrot.seen) == 1
+    assert len(parrot.seen) == 2  # of nothing special, then of the first point
 
 
 def test_coming_close_is_told_once_until_it_was_far():

@@ -35,29 +35,29 @@ def pictures(count: int, channels: int = 3) -> Pictures:
 def test_small_pictures_are_enlarged_and_grey_ones_become_rgb():
     x = torch.rand(2, 1, 32, 32)
     found = dreams.as_pixels(x)
-    assert len(found) == 2 and all(p.shape == (96, 96, 3) and p.dtype == np.uint8 for p in found)
-    assert np.array_equal(found[1][::3, ::3, 2], (x[1, 0] * 255).round().byte().numpy())
+    assert len(found) == 2 and all(p.shape == (128, 128, 3) and p.dtype == np.uint8 for p in found)
+    assert np.array_equal(found[1][::4, ::4, 2], (x[1, 0] * 255).round().byte().numpy())
     assert dreams.as_pixels(torch.full((1, 3, 64, 64), 2.0))[0].max() == 255  # clipped, not wrapped
     assert dreams.as_pixels(torch.rand(1, 3, 128, 128))[0].shape == (128, 128, 3)
 
 
 def test_a_sheet_is_about_a_square(dreamer):
     found = dreams.sheet(dreamer, 9, seed=1)
-    assert found.shape == (3 * 100 + 4, 3 * 100 + 4, 3)
+    assert found.shape == (3 * 132 + 4, 3 * 132 + 4, 3)
     first = dreams.as_pixels(dreamer.sample(9, 1))[0]
-    assert np.array_equal(found[4:100, 4:100], first)
+    assert np.array_equal(found[4:132, 4:132], first)
     assert np.array_equal(found, dreams.sheet(dreamer, 9, seed=1))
     assert not np.array_equal(found, dreams.sheet(dreamer, 9, seed=1, truncation=0.1))
-    assert dreams.sheet(dreamer, 1, label="pong").shape == (104, 104, 3)
+    assert dreams.sheet(dreamer, 1, label="pong").shape == (136, 136, 3)
 
 
 def test_a_class_sheet_has_a_row_for_each(dreamer):
     found = dreams.class_sheet(dreamer, seed=2, columns=3)
     height = (found.shape[0] - 4) // 2
-    assert found.shape[1] == 3 * 100 + 4 and height > 100  # room for names
+    assert found.shape[1] == 3 * 132 + 4 and height > 132  # room for names
     for row, name in enumerate(dreamer.classes):
         first = dreams.as_pixels(dreamer.sample(3, 2, name))[0]
-        assert np.array_equal(found[row * height + 4 : row * height + 100, 4:100], first)
+        assert np.array_equal(found[row * height + 4 : row * height + 132, 4:132], first)
     assert not np.array_equal(found, dreams.class_sheet(dreamer, 2, 0.1, columns=3))
 
 
@@ -84,14 +84,14 @@ def test_neighbours_stand_beside_their_dreams(features, channels):
     real = pictures(12, channels)
     some = real.read(torch.tensor([3, 5, 8])) / 255
     found = dreams.neighbour_sheet(some, real, features)
-    left, right = found[4:100, 4:100], found[4:100, 104:200]
+    left, right = found[4:132, 4:132], found[4:132, 136:264]
     assert np.array_equal(left, right)  # the dream is the picture
-    assert found.shape[1] == 6 * 100 + 4
+    assert found.shape[1] == 6 * 132 + 4
 
 
 def test_a_walk_s_frames(dreamer):
     frames = list(dreams.walk(dreamer, 2, 2, 3, "pong"))
     assert len(frames) == 4
-    assert all(f.pixels.shape == (96, 96, 3) and f.text == "dream" for f in frames)
+    assert all(f.pixels.shape == (256, 256, 3) and f.text == "dream" for f in frames)
     first = next(iter(dreamer.walk(2, 2, 3, "pong")))
-    assert np.array_equal(frames[0].pixels, dreams.as_pixels(first[None])[0])
+    assert np.array_equal(frames[0].pixels, dreams.as_pixels(first[None], 256)[0])

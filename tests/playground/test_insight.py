@@ -39,7 +39,7 @@ def test_wrong_sheet_has_the_wrong_ones_most_confident_first():
     result = Result(probabilities, pictures.labels, pictures.classes)
     assert result.wrong.tolist() == [1, 3, 5, 7, 9]
     sheet = wrong_sheet(pictures, result, 4)
-    pitch = 112 + 4
+    pitch = 128 + 4
     assert sheet.shape[1] == 4 * pitch + 4
     shown = [sheet[10, 4 + n * pitch + 10, 0] for n in range(4)]
     assert shown == [45, 5, 15, 25]  # 9 first; 7 is the least confident, and left out
@@ -49,7 +49,7 @@ def test_wrong_sheet_of_a_perfect_classifier_shows_the_least_certain():
     pictures = shades(4)
     probabilities = torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.6, 0.4], [0.1, 0.9]])
     sheet = wrong_sheet(pictures, Result(probabilities, pictures.labels, pictures.classes), 9)
-    assert {sheet[10, 14 + 116 * n, 0] for n in range(2)} == {5, 10}
+    assert {sheet[10, 14 + 132 * n, 0] for n in range(2)} == {5, 10}
 
 
 def test_confusion_picture_is_warm_where_it_errs():
@@ -132,7 +132,7 @@ def test_draw_all_writes_everything_with_captions(tmp_path):
     drawn = {file.name for file in tmp_path.glob("*.png")}
     assert drawn == captions.keys() == {"wrong.png", "confusion.png", "filters.png", "maps.png"}
     assert len(result.wrong) > WRONG and captions["wrong.png"].startswith(f"{WRONG} of the ")
-    assert read_image(tmp_path / "wrong.png").shape[0] > WRONG / 10 * 112
+    assert read_image(tmp_path / "wrong.png").shape[0] > WRONG / 10 * 128
     assert json.loads((tmp_path / "layers.json").read_text())["rows"]
     assert to_unit(pictures.read(torch.tensor([1]))).max() < 0.1  # the pictures were left alone
 

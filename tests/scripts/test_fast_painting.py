@@ -16,7 +16,7 @@ from generators.painter import Painter, load
 from generators.painter_net import Plan, StyledNorm
 from playground.frames import Frame
 from playground.media import VideoWriter, read_image, read_video, write_image
-from scripts import filters
+from scripts import filters, painted_sheets
 from scripts.fast_painting import blend_of
 from scripts.play import main
 
@@ -284,6 +284,8 @@ def test_a_sheet_a_strip_and_sliders(capsys):
     half = strip[6:34, 92:132]
     blend = painter.mixture({"starry_night": 0.5, "great_wave": 0.5})
     assert np.array_equal(half, painter.paint(content, blend))
+    three = painted_sheets.strip(painter, [("a", content)], ["great_wave", "starry_night"] * 2)
+    assert three.shape[1] == strip.shape[1] and three.shape[0] > 3 * 28
     assert paint("--content", "photo.png", "--sheet", "s.html", "--style", "great_wave") == 0
     page = Path("s.html").read_text()
     assert page.count('class="slider"') == 1 and "The Great Wave, Hokusai, 1831" in page

@@ -537,6 +537,8 @@ def broken(tmp_path, weights):
         ("train dqn --game pomg", "'pong'"),
         ("train dqn --steps -5", "--steps"),
         ("train dqn --steps 0", "--steps"),
+        ("train dqn --hous 1", "Did you mean '--hours'?"),
+        ("watch pong --recrod a.mp4", "play.py watch --help). Did you mean '--record'?"),
         ("train dqn --hours -1", "--hours"),
         ("train dqn --seed -1", "--seed"),
         ("train dqn --seed 9223372036854775808", "--seed"),

@@ -10,7 +10,7 @@ from PIL import Image
 
 from agents.commentary import clips as commentary_clips
 from agents.commentary import store
-from generators.captioner import load
+from generators.captioner import Captioner, load
 from playground.frames import Frame
 from playground.media import VideoWriter, read_image, read_video, write_image
 from playground.run import Run
@@ -245,6 +245,24 @@ def test_a_film_gets_captions_and_subtitles(played, capsys):
     assert len(before) == len(after) and after[0].shape[0] > before[0].shape[0]
     assert about["lines"] and Path("g.srt").read_text().startswith("1\n00:00:0")
     assert main(["caption", "f.mp4", "--captioner", str(played), "--out", "f.mp4"]) == 2
+
+
+def test_the_panel_of_a_film_is_not_looked_at(played, monkeypatch):
+    shapes = set()
+
+    def caption(self, images, register=None, beam=3):
+        shapes.add(images.shape[1:])
+        return ["A ball."]
+
+    monkeypatch.setattr(Captioner, "caption", caption)
+    for name, wide in (("game.mp4", 320), ("panel.mp4", 480), ("small.mp4", 300)):
+        with VideoWriter(name, 30, 1) as film:
+            for _ in range(20):
+                film.write(Frame(np.zeros((420, wide, 3), np.uint8)))
+        shapes.clear()
+        assert main(["caption", name, "--captioner", str(played), "--out", "out.mp4"]) == 0
+        assert shapes == {(420, min(wide, 320), 3)}
+        assert next(read_video("out.mp4")[0]).shape[1] == wide
 
 
 @pytest.mark.parametrize("count", [3, 20])
