@@ -95,7 +95,7 @@ def test_a_sentence_stays_to_be_read_and_a_lost_life_breaks_in():
     said = told(comment, points)
     lengths = [said.count(text) for text in dict.fromkeys(said) if text]
     assert lengths[1] >= 110  # about two seconds, though there is a point each sixth of a second
-    lost = [frame(200 + i, lives=3 if i < 2 else 2) for i in range(30)]
+    lost = [frame(200 + i, lives=3 if i < 2 else 2) for i in range(60)]
     after = told(comment, lost)
     assert after[0] != after[-1] and len({*after} - {""}) == 2
     comment.close()
