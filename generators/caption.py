@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -398,12 +399,19 @@ class Captioning(nn.Module):
         return Captioner(parts, self.vocabulary, plan, card)
 
     def evaluate(self, trainer: Trainer) -> dict[str, Any]:
-        """The judge's figures of what is said of held-out pictures. {} when given up."""
+        """The judge's figures of what is said of held-out pictures. {} when given up.
+
+        With an auxiliary head also `known`: the share of its answers that are right, as the mean
+        over questions. What is known but told wrongly is the decoder's fault.
+        """
         count = min(self.config.samples, len(self.held_out))
         indices = permutation(len(self.held_out), 0, 0)[:count]
-        parts = ranks.gather(self._say(trainer, indices[ranks.rank() :: ranks.world()]))
-        if any(part is None for part in parts):
-            return {}
+        parts, marks = [], Counter[tuple[int, bool]]()
+        for part in ranks.gather(self._say(trainer, indices[ranks.rank() :: ranks.world()])):
+            if part is None:
+                return {}
+            parts.append(part[0])
+            marks.update(part[1])
         said: dict[str | None, Sequence[Caption]] = {}
         for register in parts[0]:
             whole: list[Any] = [None] * count
@@ -411,18 +419,23 @@ class Captioning(nn.Module):
                 whole[rank :: len(parts)] = part[register]
             said[register] = [Caption(*each) for each in whole]
         figures = self.judge.figures(self.held_out, indices.tolist(), said)
+        if marks:
+            asked = {question for question, _ in marks}
+            shares = [marks[q, True] / (marks[q, True] + marks[q, False]) for q in asked]
+            figures = {**figures, "known": sum(shares) / len(shares)}
         self.figures, self.scored_at = figures, self.progress
         self.seen = indices.tolist(), said
         return figures
 
     def _say(self, trainer: Trainer, indices: Tensor) -> Any:
-        """Captions, as plain tuples, of the held-out pairs at `indices` by register.
+        """Of the held-out pairs at `indices` the captions, as plain tuples, by register, and marks.
 
         None when given up.
         """
         captioner = self.captioner()
         registers = self.held_out.registers or (None,)
         said: dict[str | None, list[tuple[Any, ...]]] = {register: [] for register in registers}
+        marks: list[tuple[int, bool]] = []
         keep = not self.config.encoder_rate and self._fits()
         for part in indices.split(self.config.batch_size) if len(indices) else ():
             if trainer.stopping:
@@ -434,7 +447,11 @@ class Captioning(nn.Module):
                 maps = captioner.encode(to_memory_input(self.held_out.read(part)))
             for register in registers:
                 said[register] += map(tuple, captioner.tell(maps, register, self.config.beam))
-        return said
+            if self.auxiliary is not None:
+                shown = [self.held_out.shown(index) for index in part.tolist()]
+                targets = self.auxiliary.targets(shown, self.grid).to(maps.device)
+                marks += self.auxiliary.marks(maps.flatten(2).mT, targets)
+        return said, marks
 
     def frames(self) -> Iterator[Frame]:
         """Held-out pictures, the last of a clip, with what is said and where each word looked."""

@@ -83,14 +83,26 @@ class AuxiliaryHead(nn.Module):
         of one. Computed in fp32.
         """
         with full_precision(memory):
-            touched = memory[targets.pictures, targets.cells, : self.features].float()
-            things = touched.new_zeros(len(targets.answers), self.features)
-            things = things.index_add(0, targets.owners, touched * targets.shares[:, None])
-            logits = self.out(self.norm(things))
+            logits = self._logits(memory, targets)
             own = self.questions[targets.answers]
-            logits = logits.masked_fill(self.questions[None] != own[:, None], -torch.inf)
             shares = 1 / (own[:, None] == own).sum(1).float()  # of each target in its question
             shares = shares / shares.sum()
             right = (logits.detach().argmax(1) == targets.answers).float()
             losses = F.cross_entropy(logits, targets.answers, reduction="none")
             return (losses * shares).sum(), (right * shares).sum()
+
+    @torch.no_grad()
+    def marks(self, memory: Tensor, targets: Targets) -> list[tuple[int, bool]]:
+        """Of each target the number of its question, and whether the likeliest answer is right."""
+        right = self._logits(memory, targets).argmax(1) == targets.answers
+        asked = self.questions[targets.answers].tolist()
+        return list(zip(asked, right.tolist(), strict=True))
+
+    def _logits(self, memory: Tensor, targets: Targets) -> Tensor:
+        """(T, outputs), of answers to other questions -inf."""
+        touched = memory[targets.pictures, targets.cells, : self.features].float()
+        things = touched.new_zeros(len(targets.answers), self.features)
+        things = things.index_add(0, targets.owners, touched * targets.shares[:, None])
+        own = self.questions[targets.answers]
+        logits = self.out(self.norm(things))
+        return logits.masked_fill(self.questions[None] != own[:, None], -torch.inf)

@@ -164,6 +164,13 @@ def test_the_auxiliary_loss_teaches_the_encoder():
     assert "known" not in known and torch.allclose(frozen, without)
 
 
+def test_it_is_told_how_much_is_known_of_held_out_pictures(tmp_path):
+    task = made(auxiliary=2.0, updates=40)
+    trained(task, tmp_path, 40)
+    assert 0.5 < task.figures["known"] <= 1  # of eight colours
+    assert "known" not in made().figures
+
+
 def test_imitation_goes_on_beside_rewards():
     found = {}
     for weight in (0.0, 0.5):

@@ -61,6 +61,8 @@ def test_answers_compete_with_those_to_the_same_question():
         head.out.bias += torch.tensor([0.0, 1.0, 0.0, 0.0, 5.0])
     _, right = head(memory, targets)
     assert math.isclose(right.item(), 3 / 4, rel_tol=1e-6)  # up, up for down; near
+    assert head.marks(memory, targets) == [(0, True), (0, False), (1, True)]
+    assert head.marks(memory, head.targets([[], []], GRID)) == []
 
 
 def test_the_mean_of_what_a_thing_touches_is_read_and_no_coordinates():
