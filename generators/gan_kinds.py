@@ -20,6 +20,7 @@ from playground.data import Pictures
 SIDE = 16  # places along a side, by whose colours pictures are sorted
 ROUNDS = 20  # of k-means
 LEARNED = 10_000  # pictures, at most, from which the kinds are found
+PAIRS = 256  # of pictures of a kind, from which their difference is taken
 MEDIANS = 1000  # pictures, at most, from which a median is taken
 BATCH = 1000
 
@@ -69,6 +70,25 @@ def medians(pictures: Pictures, labels: Tensor, count: int) -> Tensor:
     members = [torch.nonzero(labels == label).flatten() for label in range(count)]
     found = [_median(pictures, some) if len(some) else of_all for some in members]
     return torch.stack(found)
+
+
+def apart(pictures: Pictures, labels: Tensor, count: int) -> Tensor:
+    """(count,): by how much two pictures of each of `count` labels differ, in the mean over PAIRS.
+
+    The mean absolute difference of values in [0, 1]; 0 for a label with fewer than two pictures, or
+    with equal ones alone.
+    """
+    generator = torch.Generator().manual_seed(0)
+    found = torch.zeros(count)
+    for label in range(count):
+        members = torch.nonzero(labels == label).flatten()
+        if len(members) > 1:
+            first = torch.randint(len(members), (PAIRS,), generator=generator)
+            step = 1 + torch.randint(len(members) - 1, (PAIRS,), generator=generator)
+            chosen = members[first], members[(first + step) % len(members)]
+            one, other = (to_unit(pictures.read(some)) for some in chosen)
+            found[label] = (one - other).abs().mean()
+    return found
 
 
 def _median(pictures: Pictures, members: Tensor) -> Tensor:

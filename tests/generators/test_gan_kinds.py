@@ -85,3 +85,18 @@ def test_medians_have_no_traces_of_what_moves():
     assert found[0].unique().tolist() == [60]
     assert found[1, :, :, 4:].unique().tolist() == [60]
     assert found[1, 0, -1, :4].tolist() == [0] * 4
+
+
+def test_by_how_much_pictures_of_a_kind_differ():
+    pixels = torch.zeros(8, 1, 4, 4, dtype=torch.uint8)
+    pixels[1::2, 0, 0] = 255  # a quarter of the picture, in each second one
+    labels = torch.tensor([0, 0, 1, 1, 2, 3, 3, 3])
+    pixels[6] = pixels[5]
+    found = gan_kinds.apart(Pictures(pixels, labels, ("a",)), labels, 5)
+    assert found[[0, 1]].tolist() == [0.25, 0.25]  # never a picture and itself
+    assert found[2] == found[4] == 0  # of one picture, or none, nothing is known
+    assert found[3] == 0  # they are equal
+    pixels[7] = 255 - pixels[6]
+    again = gan_kinds.apart(Pictures(pixels, labels, ("a",)), labels, 5)
+    assert abs(float(again[3]) - 2 / 3) < 0.1  # two pairs of three differ everywhere
+    assert torch.equal(again[:3], found[:3])

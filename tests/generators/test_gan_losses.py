@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from generators.gan_losses import LOSSES, critic_loss, generator_loss, gradient_penalty
+from generators.gan_losses import LOSSES, critic_loss, generator_loss, gradient_penalty, lacking
 
 REAL, FAKE = torch.tensor([[0.0], [2.0]]), torch.tensor([[1.0], [-3.0]])
 
@@ -41,6 +41,25 @@ def test_relativistic_compares_pairs():
     assert float(critic_loss("relativistic", REAL, FAKE)) == pytest.approx(critic)
     generator = -(log_sigmoid(1 - 0) + log_sigmoid(-3 - 2)) / 2
     assert float(generator_loss("relativistic", REAL, FAKE)) == pytest.approx(generator)
+
+
+def test_dreams_of_a_kind_are_to_differ_as_real_ones_do():
+    dreams = torch.zeros(6, 3, 2, 2)
+    dreams[3], dreams[4, 0] = 0.1, 0.6  # pairs (0, 3), (1, 4), (2, 5) differ by 0.1, 0.2, 0
+    dreams.requires_grad_()
+    loss, share = lacking(dreams, torch.tensor([0.2, 0.4, 0.8]))
+    assert share.item() == pytest.approx((0.1 / 0.2 + 0.2 / 0.4 + 0) / 3)
+    assert loss.item() == pytest.approx(1 - share.item())
+    loss.backward()
+    assert (dreams.grad[0] > 0).all() and (dreams.grad[3] < 0).all()  # descending, they part
+    enough, share = lacking(dreams, torch.tensor([0.05, 0.2, 0.8]))
+    assert enough.item() == 0 and share.item() == pytest.approx(1)
+    loss, share = lacking(dreams, torch.tensor([0.2, 0.0, 0.0]))  # of some nothing is known
+    assert share.item() == pytest.approx(0.5) and loss.item() == pytest.approx(0.5)
+    nothing, _ = lacking(dreams, torch.zeros(3))
+    assert nothing.item() == 0
+    (gradient,) = torch.autograd.grad(nothing, dreams)
+    assert not gradient.any()
 
 
 @pytest.mark.parametrize("kind", LOSSES)
