@@ -172,7 +172,7 @@ class Screen:
 def watch(
     agent: Any,
     game: str | None = None,
-    protocol: str | Protocol = "machado",
+    protocol: str | Protocol | None = None,
     seed: int = 0,
     epsilon: float = 0.0,
     episodes: int | None = None,
@@ -180,10 +180,11 @@ def watch(
 ) -> Iterator[Frame]:
     """Play an agent; one Frame per emulator frame, to be shown at 60 frames a second.
 
-    agent: has `q_values((1, 4, 84, 84) uint8) -> (1, A)`, and may have `game`, `preprocessing`.
-    game: short name; the agent's own if None. epsilon: probability of a random action. episodes:
-    how many games to play, None for no end. Episode k starts from `episode_seed(seed, 0, k)`: the
-    games that environment 0 of a `VectorAtari` plays when it is seeded before every episode.
+    agent: has `q_values((1, 4, 84, 84) uint8) -> (1, A)`, and may have `game`, `protocol`,
+    `preprocessing`. game: short name; the agent's own if None. protocol: rules of play; the agent's
+    own if None, or "machado". epsilon: probability of a random action. episodes: how many games to
+    play, None for no end. Episode k starts from `episode_seed(seed, 0, k)`: the games that
+    environment 0 of a `VectorAtari` plays when it is seeded before every episode.
     control: asked once an agent step (15 times a second); an action index that it returns takes the
     agent's place, None leaves it to the agent.
 
@@ -195,7 +196,7 @@ def watch(
     and observation, action and q_values None.
     """
     game = resolve(game or agent.game)
-    rules = find_protocol(protocol)
+    rules = find_protocol(protocol or getattr(agent, "protocol", None) or "machado")
     screen: Screen | SB3Screen
     if getattr(agent, "preprocessing", "ale") == "sb3":  # all of SB3's pipeline, not only pixels
         from agents.sb3_env import SB3Screen

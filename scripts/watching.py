@@ -112,8 +112,7 @@ def _wait_for(path: Path) -> None:
 
 
 def _frames(args: argparse.Namespace, agent: agents.Agent, **more: Any) -> Iterator[Frame]:
-    rules = args.protocol or agent.protocol
-    options = {"protocol": rules, "seed": args.seed, "epsilon": args.epsilon}
+    options = {"protocol": args.protocol, "seed": args.seed, "epsilon": args.epsilon}
     return watch(agent, agent.game, **{**options, **more})
 
 

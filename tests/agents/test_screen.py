@@ -243,3 +243,11 @@ def test_watch_explores() -> None:
 def test_watch_refuses_an_agent_of_another_game() -> None:
     with pytest.raises(UserError, match="6 actions and breakout has 4"):
         list(islice(watch(Puppet(6), "breakout"), 5))
+
+
+def test_an_agent_plays_by_its_own_rules_unless_told() -> None:
+    puppet = Puppet(4, "breakout")
+    assert next(watch(puppet)).facts["protocol"] == "machado"
+    puppet.protocol = "sb3"
+    assert next(watch(puppet)).facts["protocol"] == "sb3"
+    assert next(watch(puppet, protocol="machado")).facts["protocol"] == "machado"
