@@ -55,6 +55,7 @@ __all__ = ["DCGAN", "PRESETS", "TRAINERS", "DCGANConfig", "load"]
 PANEL = 36  # pictures of a panel
 WARN_SHARE = 0.5  # of the best coverage or recall: below, kinds of pictures are being forgotten
 STANDING_BATCHES = 16  # of 64 dreams, from which the batch norms' statistics are measured
+SLOWLY = 0.98  # of the spread before, in the next one
 NOISE_SEED = 20  # of what the panels show, always
 # Where --kinds does not say: kinds of a class at most, and of all classes together, with so many
 # pictures each in the mean at least.
@@ -77,7 +78,7 @@ class DCGANConfig:
     kernel: int = setting(4, "side of the strided convolutions: 4, or 5 as in the paper")
     noise: str = setting("normal", "how that vector is drawn", choices=("normal", "uniform"))
     modulated: bool = setting(True, "the generator's batch norms depend on that vector")
-    spread: float = setting(0.3, "weight of dreams of a kind differing as real pictures do")
+    spread: float = setting(1.0, "weight of dreams of a kind differing as real pictures do")
     critic: str = setting("classic", "what judges", choices=("classic", "projected"))
     critic_width: float = setting(0.5, "channels of a classic critic, times 64, 128, ...")
     norm: str | None = setting("batch", "of a classic critic: batch, spectral or none")
@@ -148,6 +149,7 @@ class DCGAN(nn.Module):
     """The training task. `held_out` are real pictures to be scored against, never learned from."""
 
     apart: Tensor  # (labels,) by how much real pictures of each differ from one another
+    spread: Tensor  # by how much dreams do, as a share of that, in the last updates
     unit = "updates"
     averaged = ("generator",)
 
@@ -202,6 +204,7 @@ class DCGAN(nn.Module):
             self.plan.labels, config.kernel,
         )  # fmt: skip
         self.register_buffer("apart", self._apart(), persistent=False)
+        self.register_buffer("spread", torch.ones(()))
         self.optimizers = {
             "generator": self._adam(self.generator, config.learning_rate),
             "critic": self._adam(self.critic, config.critic_rate),
@@ -237,6 +240,12 @@ class DCGAN(nn.Module):
         learned = [p for p in network.parameters() if p.requires_grad]
         betas = (self.config.beta1, self.config.beta2)
         return torch.optim.Adam(learned, rate, betas, fused=True)
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Older checkpoints do not know the spread."""
+        if f"{prefix}generator.first.weight" in state:  # it is one, and not statistics alone
+            state.setdefault(prefix + "spread", torch.ones_like(self.spread))
+        super()._load_from_state_dict(state, prefix, *rest)
 
     # One update.
 
@@ -307,11 +316,14 @@ class DCGAN(nn.Module):
                 c.loss, None if on_real is None else on_real.float(), on_fake.float()
             )
             if half:
-                alike, figures["spread"] = gan_losses.lacking(dreams, self.apart[wanted[:half]])
-                total = total + c.spread * alike
+                figures["spread"] = found = gan_losses.difference(dreams, self.apart[wanted[:half]])
+                total = total + c.spread * (1 - self.spread).relu() * (1 - found)
             return total
 
-        figures["generator_loss"] = trainer.minimize(loss, self.optimizers["generator"])
+        figures["generator_loss"] = found = trainer.minimize(loss, self.optimizers["generator"])
+        if half:  # and not of an update that was skipped
+            now = trainer.mean(figures["spread"].detach() + 0 * found)
+            self.spread.lerp_(now.where(now.isfinite(), self.spread), 1 - SLOWLY)
         return figures
 
     def _shown(self, pictures: Tensor, labels: Tensor) -> Tensor:

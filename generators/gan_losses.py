@@ -8,9 +8,9 @@
 
 The critic's is the sum over real and fake, as PyTorch's example reports it.
 
-`lacking` punishes dreams that are all alike, as Mao et al. 2019, "Mode Seeking Generative
-Adversarial Networks for Diverse Image Synthesis", do. Departs from the paper: pictures are driven
-apart only as far as real ones of their kind lie apart, in the mean.
+`difference` says whether dreams are all alike, which is punished as in Mao et al. 2019, "Mode
+Seeking Generative Adversarial Networks for Diverse Image Synthesis". Departs from the paper: dreams
+are driven apart only while they lie less far apart than real pictures of their kind, in the mean.
 """
 
 import torch
@@ -39,19 +39,18 @@ def generator_loss(kind: str, real: Tensor | None, fake: Tensor) -> Tensor:
     return F.softplus(real - fake).mean()
 
 
-def lacking(dreams: Tensor, apart: Tensor) -> tuple[Tensor, Tensor]:
-    """By how much pairs of dreams differ too little, from 0 to 1; and how much they differ.
+def difference(dreams: Tensor, apart: Tensor) -> Tensor:
+    """By how much dreams of a kind differ, as a share of how much real pictures of it do: a scalar.
 
     dreams (2 N, C, S, S): the n-th and the (N + n)-th are a pair, of latent vectors drawn apart.
-    apart (N,): by how much real pictures of its kind differ, as `gan_kinds.apart` has it; pairs
-    where that is 0 are left out. The second scalar is 1 where dreams differ like real ones.
+    apart (N,): by how much two real pictures of its kind differ, as `gan_kinds.apart` has it; pairs
+    where that is 0 are left out. 1 where none is left.
     """
     one, other = dreams.float().chunk(2)
     known = apart > 0
-    differ = (one - other).abs().mean((1, 2, 3))
-    shares = torch.where(known, differ / apart.where(known, torch.ones_like(apart)), 0)
-    share = shares.sum() / known.sum().clamp_min(1)
-    return torch.where(known.any(), F.relu(1 - share), 0 * share), share.detach()
+    shares = (one - other).abs().mean((1, 2, 3)) / apart.where(known, torch.ones_like(apart))
+    found = shares.where(known, torch.zeros_like(shares)).sum() / known.sum().clamp_min(1)
+    return torch.where(known.any(), found, torch.ones_like(found))
 
 
 def gradient_penalty(logits: Tensor, pictures: Tensor) -> Tensor:

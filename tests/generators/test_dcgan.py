@@ -274,9 +274,43 @@ def test_a_critic_tells_what_moves_from_an_empty_ground(sets):
             optimizer.step()
             return found.detach()
 
+        def mean(self, value: Any) -> Any:
+            return value
+
     right = [float(task.step(Critical())["critic_right"]) for _ in range(40)]
     task.close()
     assert sum(right[20:]) / 20 > 90
+
+
+class Kept:
+    """In a trainer's place: keeps a loss instead of minimising it."""
+
+    def minimize(self, loss_fn, optimizer):
+        self.loss = loss_fn()
+        return self.loss.detach()
+
+    def mean(self, value):
+        return value
+
+
+def test_dreams_of_a_kind_are_driven_apart_while_they_are_too_much_alike(sets):
+    task = DCGAN(replace(PRESETS["modern"], **TINY, kinds=2, spread=2.0), *sets)
+    pixels, labels = task._read(0)
+    found = {}
+    for before in (1.0, 0.2):
+        task.spread.fill_(before)
+        torch.manual_seed(0)
+        figures = task._generate(trainer := Kept(), pixels / 255, labels)
+        found[before] = trainer.loss.item()
+        now = figures["spread"].item()
+        assert task.spread.item() == pytest.approx(before + 0.02 * (now - before))
+    assert 0 < now < 1  # not learned yet
+    assert found[0.2] - found[1.0] == pytest.approx(2 * (1 - 0.2) * (1 - now), rel=1e-3)
+    task.generator.last.weight.data.fill_(torch.nan)
+    before = task.spread.clone()
+    task._generate(Kept(), pixels / 255, labels)
+    assert torch.equal(task.spread, before)
+    task.close()
 
 
 def test_critic_steps_see_other_pictures(sets):
