@@ -78,7 +78,7 @@ class DCGANConfig:
     kernel: int = setting(4, "side of the strided convolutions: 4, or 5 as in the paper")
     noise: str = setting("normal", "how that vector is drawn", choices=("normal", "uniform"))
     modulated: bool = setting(True, "the generator's batch norms depend on that vector")
-    spread: float = setting(1.0, "weight of dreams of a kind differing as real pictures do")
+    spread: float = setting(0.5, "weight of dreams of a kind differing as real pictures do")
     critic: str = setting("classic", "what judges", choices=("classic", "projected"))
     critic_width: float = setting(0.5, "channels of a classic critic, times 64, 128, ...")
     norm: str | None = setting("batch", "of a classic critic: batch, spectral or none")
