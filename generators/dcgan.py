@@ -43,7 +43,7 @@ from playground import ranks
 from playground.ahead import Ahead
 from playground.backbone import create, to_unit
 from playground.config import setting
-from playground.data import Pictures, batch_indices
+from playground.data import Pictures, batch_indices, parse
 from playground.errors import UserError, listed
 from playground.frames import Frame
 from playground.run import Run
@@ -55,6 +55,7 @@ __all__ = ["DCGAN", "PRESETS", "TRAINERS", "DCGANConfig", "load"]
 PANEL = 36  # pictures of a panel
 WARN_SHARE = 0.5  # of the best coverage or recall: below, kinds of pictures are being forgotten
 STANDING_BATCHES = 16  # of 64 dreams, from which the batch norms' statistics are measured
+SPREAD = 0.5  # weight, of games' dreams
 SLOWLY = 0.98  # of the spread before, in the next one
 NOISE_SEED = 20  # of what the panels show, always
 # Where --kinds does not say: kinds of a class at most, and of all classes together, with so many
@@ -78,7 +79,10 @@ class DCGANConfig:
     kernel: int = setting(4, "side of the strided convolutions: 4, or 5 as in the paper")
     noise: str = setting("normal", "how that vector is drawn", choices=("normal", "uniform"))
     modulated: bool = setting(True, "the generator's batch norms depend on that vector")
-    spread: float = setting(0.5, "weight of dreams of a kind differing as real pictures do")
+    spread: float | None = setting(
+        None,
+        "weight of dreams of a kind differing as real pictures do (none: 0.5 of games, else 0)",
+    )
     critic: str = setting("classic", "what judges", choices=("classic", "projected"))
     critic_width: float = setting(0.5, "channels of a classic critic, times 64, 128, ...")
     norm: str | None = setting("batch", "of a classic critic: batch, spectral or none")
@@ -120,7 +124,7 @@ class DCGANConfig:
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"--{name} lies from 0 to below 1.")
         for name in ("spread", "r1", "r2"):
-            if not 0 <= getattr(self, name) < math.inf:
+            if not 0 <= (getattr(self, name) or 0.0) < math.inf:
                 raise UserError(f"--{name} must not be negative.")
 
 
@@ -179,7 +183,11 @@ class DCGAN(nn.Module):
         channels = pictures.channels
         labels = pictures.labels if classes else torch.zeros_like(pictures.labels)
         self.kinds = self._kinds(max(1, len(classes)))
-        self.config = config = replace(config, kinds=self.kinds)  # as a run is to remember it
+        spread = config.spread
+        if spread is None:  # what moves over a ground is little, and soon always at the same places
+            spread = SPREAD if parse(config.data)[0] == "atari" else 0.0
+        # As a run is to remember it.
+        self.config = config = replace(config, kinds=self.kinds, spread=spread)
         if self.kinds > 1:
             count = max(1, len(classes))
             if self.kinds * count > len(pictures):
@@ -301,7 +309,8 @@ class DCGAN(nn.Module):
     def _generate(self, trainer: Trainer, real: Tensor, labels: Tensor) -> dict[str, Any]:
         c = self.config
         figures: dict[str, Any] = {}
-        half = len(labels) // 2 if c.spread else 0
+        weight = c.spread or 0.0
+        half = len(labels) // 2 if weight else 0
         wanted = labels[:half].repeat(2) if half else labels  # in pairs
         real, labels = real[: len(wanted)], labels[: len(wanted)]
 
@@ -317,7 +326,7 @@ class DCGAN(nn.Module):
             )
             if half:
                 figures["spread"] = found = gan_losses.difference(dreams, self.apart[wanted[:half]])
-                total = total + c.spread * (1 - self.spread).relu() * (1 - found)
+                total = total + weight * (1 - self.spread).relu() * (1 - found)
             return total
 
         figures["generator_loss"] = found = trainer.minimize(loss, self.optimizers["generator"])

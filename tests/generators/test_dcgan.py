@@ -29,7 +29,7 @@ TINY: dict[str, Any] = {
 # All that keeps state: averages, batch norms, spectral norms, penalties, augmentation, kinds.
 FULL = replace(
     PRESETS["modern"], **TINY, classes=True, kinds=2, norm="spectral", loss="relativistic",
-    r1=1.0, r2=0.5, penalty_every=2, critic_steps=2,
+    spread=1.0, r1=1.0, r2=0.5, penalty_every=2, critic_steps=2,
     augment=("colour", "translation", "cutout", "mirror"),
 )  # fmt: skip
 
@@ -310,6 +310,18 @@ def test_dreams_of_a_kind_are_driven_apart_while_they_are_too_much_alike(sets):
     before = task.spread.clone()
     task._generate(Kept(), pixels / 255, labels)
     assert torch.equal(task.spread, before)
+    task.close()
+
+
+@pytest.mark.parametrize(
+    ("data", "asked", "weight"),
+    [("atari:pong", None, dcgan.SPREAD), ("blobs", None, 0.0), ("blobs", 2.0, 2.0)],
+)
+def test_games_are_driven_apart_and_others_where_asked(data, asked, weight, sets):
+    task = DCGAN(replace(PRESETS["modern"], **{**TINY, "data": data}, spread=asked), *sets)
+    assert task.config.spread == weight
+    figures = task._generate(Kept(), task._read(0)[0] / 255, task._read(0)[1])
+    assert ("spread" in figures) == (weight > 0)
     task.close()
 
 
