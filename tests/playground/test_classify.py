@@ -110,7 +110,7 @@ def test_learns_made_pictures_in_seconds(tmp_path, bars_idx):
     found = classify.load(run.path)
     assert isinstance(found, Classifier) and found.card["score"] == score
     frames = list(task.frames())
-    assert frames and all(frame.pixels.shape == (108, 108, 3) for frame in frames)
+    assert frames and all(frame.pixels.shape == (132, 132, 3) for frame in frames)
     assert all(frame.text.startswith("truth ") for frame in frames)
 
 

@@ -264,9 +264,9 @@ def test_dreaming_of_a_run_draws_all_into_it(trained, photos, capsys):
     names = [Path(word).name for word in capsys.readouterr().out.split()]
     assert names == ["classes-3.png", "dreams-3.png", "neighbours-3.png", "walk.mp4"]
     gallery = trained / "gallery"
-    assert read_image(gallery / "dreams-3.png").shape == (304, 304, 3)
-    assert read_image(gallery / "classes-3.png").shape[1] == 8 * 100 + 4
-    assert read_image(gallery / "neighbours-3.png").shape[1] == 8 * 100 + 4
+    assert read_image(gallery / "dreams-3.png").shape == (400, 400, 3)
+    assert read_image(gallery / "classes-3.png").shape[1] == 8 * 132 + 4
+    assert read_image(gallery / "neighbours-3.png").shape[1] == 8 * 132 + 4
     frames, fps = read_video("walk.mp4")
     assert (len(list(frames)), fps) == (30, 30)
     before = read_image(gallery / "dreams-3.png")
@@ -278,7 +278,7 @@ def test_dreaming_of_a_file(trained, photos):
     file = shutil.copy(trained / "last.safetensors", "mine.safetensors")
     line = ["dream", str(file), "--count", "4", "--out", "sheet.png", "--label", "odd"]
     assert main([*line, "--truncation", "0.5"]) == 0
-    assert read_image("sheet.png").shape == (204, 204, 3)
+    assert read_image("sheet.png").shape == (268, 268, 3)
     assert main(["dream", str(file), "--count", "4"]) == 0
     assert {p.name for p in Path("recordings").iterdir()} == {"classes-0.png", "dreams-0.png"}
     assert main(["dream", str(file), "--out", "b.png", "--neighbours", "--data", str(photos)]) == 0
