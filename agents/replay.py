@@ -478,9 +478,8 @@ class ReplayFiles:
             self._error = error
 
     def _join(self) -> None:
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        self.abandon()
+        self._thread = None
         if self._error is not None:
             error, self._error = self._error, None
             raise error

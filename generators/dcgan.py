@@ -242,7 +242,10 @@ class DCGAN(nn.Module):
         return gan_kinds.shares_of(self.labels, max(1, len(classes)), self.kinds)
 
     def _apart(self) -> Tensor:
-        return gan_kinds.apart(self.pictures, self.labels, max(1, self.plan.labels))
+        count = max(1, self.plan.labels)
+        if not self.config.spread:  # nobody asks
+            return torch.zeros(count)
+        return gan_kinds.apart(self.pictures, self.labels, count)
 
     def _adam(self, network: nn.Module, rate: float) -> torch.optim.Optimizer:
         learned = [p for p in network.parameters() if p.requires_grad]

@@ -129,13 +129,18 @@ def test_draws_only_whole_transitions_and_all_of_them(alpha: float, compressed: 
                 assert drawn == allowed
 
 
-def test_priorities_set_how_often_a_row_is_drawn() -> None:
-    replay = Replay(40, 1, n_step=1, frame_shape=SHAPE, priority_exponent=0.5)
-    stream = Stream(1, seed=1)
-    for _ in range(40):
+def prioritised(feeds: int) -> tuple[Replay, SumTree]:
+    """A replay of 40 transitions with priorities, fed so often."""
+    replay, stream = Replay(40, 1, n_step=1, frame_shape=SHAPE, priority_exponent=0.5), Stream(1, 1)
+    for _ in range(feeds):
         stream.feed(replay)
     assert replay.tree is not None
-    rows = np.flatnonzero(replay.tree.leaves)
+    return replay, replay.tree
+
+
+def test_priorities_set_how_often_a_row_is_drawn() -> None:
+    replay, tree = prioritised(40)
+    rows = np.flatnonzero(tree.leaves)
     error = np.random.default_rng(0).uniform(0.1, 4, len(rows))
     replay.update_priorities(rows, -error)
     drawn = np.concatenate([replay.sample(50, beta=1.0).rows for _ in range(400)])
@@ -143,28 +148,24 @@ def test_priorities_set_how_often_a_row_is_drawn() -> None:
     want = np.sqrt(error) / np.sqrt(error).sum()
     np.testing.assert_allclose(share, want, atol=0.004)
     batch = replay.sample(50, beta=1.0)
-    weight = batch.weight.numpy() * replay.tree.leaves[batch.rows]
+    weight = batch.weight.numpy() * tree.leaves[batch.rows]
     np.testing.assert_allclose(weight, weight[0], rtol=1e-5)  # weight ~ 1 / probability
     assert batch.weight.max() == 1
 
 
 def test_closed_rows_stay_closed_and_errors_that_are_no_numbers_change_nothing() -> None:
-    replay = Replay(40, 1, n_step=1, frame_shape=SHAPE, priority_exponent=0.5)
-    stream = Stream(1, seed=1)
-    for _ in range(60):
-        stream.feed(replay)
-    assert replay.tree is not None
-    before, most = replay.tree.leaves.copy(), replay.max_priority
+    replay, tree = prioritised(60)
+    before, most = tree.leaves.copy(), replay.max_priority
     closed, opened = np.flatnonzero(before == 0), np.flatnonzero(before)
     replay.update_priorities(np.arange(len(before)), np.full(len(before), np.nan))
-    np.testing.assert_array_equal(replay.tree.leaves, before)
+    np.testing.assert_array_equal(tree.leaves, before)
     assert replay.max_priority == most
     error = np.full(len(before), 9.0)
     error[opened[0]] = np.inf
     replay.update_priorities(np.arange(len(before)), error)
-    assert len(closed) >= STACK and not replay.tree.leaves[closed].any()
-    assert replay.tree.leaves[opened[0]] == before[opened[0]]
-    np.testing.assert_allclose(replay.tree.leaves[opened[1:]], 3, rtol=1e-6)
+    assert len(closed) >= STACK and not tree.leaves[closed].any()
+    assert tree.leaves[opened[0]] == before[opened[0]]
+    np.testing.assert_allclose(tree.leaves[opened[1:]], 3, rtol=1e-6)
     assert replay.max_priority == pytest.approx(9)
 
 
