@@ -99,12 +99,7 @@ class Captioning(nn.Module):
         config.check()
         self.config, self.pairs, self.held_out, self.judge = config, pairs, held_out, judge
         self.seed = self.order = seed
-        self.horizon = steps or config.updates
-        if config.critical >= self.horizon:
-            raise UserError(
-                f"--critical {config.critical} leaves nothing of {self.horizon} updates to learn "
-                "captions by: lower it, or raise --steps."
-            )
+        self.horizon = config.horizon(steps)
         first = load(config.start) if config.start and words is None else None
         found = words if first is None else first.vocabulary
         if found is not None and config.start:
@@ -117,6 +112,7 @@ class Captioning(nn.Module):
         self.plan = Plan(
             config.backbone, config.layer, grid, (config.size[0], config.size[1]), config.frames,
             config.decoder, config.hidden, config.dropout, tuple(pairs.registers), published=None,
+            differences=config.differences,
         )  # fmt: skip
         encoder = self.plan.encoder(config.weights if found is None else None)
         encoder.requires_grad_(config.encoder_rate > 0)
@@ -167,6 +163,7 @@ class Captioning(nn.Module):
     def _learn_on(self, first: Captioner) -> None:
         """Begin with the weights of another captioner."""
         made, wanted = (replace(p, dropout=0.0, published=None) for p in (first.plan, self.plan))
+        made = replace(made, differences=made.differences or wanted.differences)  # see `learn_on`
         for name, value in vars(wanted).items():
             if vars(made)[name] != value:
                 raise UserError(
@@ -174,7 +171,7 @@ class Captioning(nn.Module):
                     f"training ({value}): it cannot learn on with these settings and data."
                 )
         self.parts.decoder.load_state_dict(first.parts.decoder.state_dict())
-        self.parts.encoder.load_state_dict(first.parts.encoder.state_dict())
+        self.parts.encoder.learn_on(first.parts.encoder)
 
     def train(self, mode: bool = True) -> Captioning:
         """Encoders stay in evaluation mode: their batch norms keep their statistics."""
@@ -189,11 +186,17 @@ class Captioning(nn.Module):
         """Updates of cross-entropy."""
         return max(1, self.horizon - self.config.critical)
 
+    @property
+    def _silent(self) -> int:
+        """Updates at the beginning that learn what things do, and no sentences."""
+        return int(self.config.auxiliary_first * self._imitated)
+
     def _decoder_rate(self, update: int) -> float:
         c = self.config
         if self._is_critical(update):
             return c.critical_rate / c.learning_rate
-        return rate_at(update, c.warmup, self._imitated, "cosine")
+        first = 0 if self._is_silent(update) else self._silent  # then it begins to speak
+        return rate_at(update - first, c.warmup, self._imitated - first, "cosine")
 
     def _encoder_rate(self, update: int) -> float:
         if self._is_frozen(update):
@@ -203,6 +206,10 @@ class Captioning(nn.Module):
 
     def _is_critical(self, update: int) -> bool:
         return self.config.critical > 0 and update >= self._imitated
+
+    def _is_silent(self, update: int) -> bool:
+        """Whether the encoder learns by itself what things do."""
+        return update < self._silent
 
     def _is_frozen(self, update: int) -> bool:
         """Whether the encoder does not learn: self-critical updates are the decoder's alone."""
@@ -244,12 +251,13 @@ class Captioning(nn.Module):
         targets: Targets | None,
     ) -> dict[str, Any]:
         figures: dict[str, Any] = {}
-        imitation = self._imitation(trainer, read, figures)
+        silent = self._is_silent(self.progress)
+        imitation = None if silent else self._imitation(trainer, read, figures)
         targets = None if targets is None else targets.to(trainer.device)
 
         def loss() -> Tensor:
             seen = memory()
-            total = imitation(seen)
+            total = seen.sum() * 0 if imitation is None else imitation(seen)
             if self.auxiliary is not None and targets is not None and len(targets.answers):
                 auxiliary, figures["known"] = self.auxiliary(seen, targets)
                 total = total + self.config.auxiliary * auxiliary
@@ -402,7 +410,8 @@ class Captioning(nn.Module):
         """The judge's figures of what is said of held-out pictures. {} when given up.
 
         With an auxiliary head also `known`: the share of its answers that are right, as the mean
-        over questions. What is known but told wrongly is the decoder's fault.
+        over questions. What is known but told wrongly is the decoder's fault. Before anything was
+        learned from sentences none is judged, and the score is 0.
         """
         count = min(self.config.samples, len(self.held_out))
         indices = permutation(len(self.held_out), 0, 0)[:count]
@@ -418,13 +427,15 @@ class Captioning(nn.Module):
             for rank, part in enumerate(parts):
                 whole[rank :: len(parts)] = part[register]
             said[register] = [Caption(*each) for each in whole]
-        figures = self.judge.figures(self.held_out, indices.tolist(), said)
+        figures: dict[str, Any] = {"score": 0.0}
+        if said:
+            figures = self.judge.figures(self.held_out, indices.tolist(), said)
+            self.seen = indices.tolist(), said
         if marks:
             asked = {question for question, _ in marks}
             shares = [marks[q, True] / (marks[q, True] + marks[q, False]) for q in asked]
             figures = {**figures, "known": sum(shares) / len(shares)}
         self.figures, self.scored_at = figures, self.progress
-        self.seen = indices.tolist(), said
         return figures
 
     def _say(self, trainer: Trainer, indices: Tensor) -> Any:
@@ -434,6 +445,8 @@ class Captioning(nn.Module):
         """
         captioner = self.captioner()
         registers = self.held_out.registers or (None,)
+        if 0 < self.progress <= self._silent:
+            registers = ()
         said: dict[str | None, list[tuple[Any, ...]]] = {register: [] for register in registers}
         marks: list[tuple[int, bool]] = []
         keep = not self.config.encoder_rate and self._fits()

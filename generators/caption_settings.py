@@ -28,6 +28,9 @@ class CaptionConfig:
     grid: tuple[int, ...] | None = setting(None, "rows and columns to average it to (none: as is)")
     size: tuple[int, ...] = setting((224, 224), "height and width of pictures", "px")
     frames: int = setting(1, "of a clip; 1: pictures")
+    differences: bool = setting(
+        False, "earlier frames of a clip are seen as what differs from the last"
+    )
     decoder: str = setting("transformer", "what speaks", choices=tuple(DECODERS))
     hidden: int = setting(256, "width of the decoder")
     dropout: float = setting(0.2, "of the decoder")
@@ -49,6 +52,9 @@ class CaptionConfig:
     auxiliary: float = setting(
         0.0, "weight of telling what things do from where they stand, where that is known"
     )
+    auxiliary_first: float = setting(
+        0.0, "part of the updates that learn that alone, at the beginning"
+    )
     critical: int = setting(0, "updates at the end that are self-critical", "updates")
     critical_rate: float = setting(5e-5, "learning rate of these")
     imitation: float = setting(0.0, "weight in these of the loss of the updates before")
@@ -69,9 +75,9 @@ class CaptionConfig:
         ):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(f"--{name.replace('_', '-')} must not be negative.")
-        for name in ("dropout", "smoothing"):
+        for name in ("dropout", "smoothing", "auxiliary_first"):
             if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"--{name} lies from 0 to below 1.")
+                raise UserError(f"--{name.replace('_', '-')} lies from 0 to below 1.")
         for name in ("size", "grid"):
             sides = getattr(self, name)
             if sides is not None and (len(sides) != 2 or min(sides) < 1):
@@ -92,8 +98,24 @@ class CaptionConfig:
                 "No published weights know clips, and mirrored ones would be told wrongly: with "
                 "--frames above 1 set --encoder-rate, --frozen 0 and --no-mirrored."
             )
+        if self.differences and self.frames == 1:
+            raise UserError("--differences are between the frames of clips: set --frames above 1.")
+        if self.auxiliary_first and (not self.auxiliary or self.frozen):
+            raise UserError(
+                "--auxiliary-first are updates of the encoder by --auxiliary: set that above 0, "
+                "and no --frozen."
+            )
         if self.decoder == "nic" and (self.doubly or self.grounding):
             raise UserError("--doubly and --grounding are for decoders that look: not for nic.")
+
+    def horizon(self, steps: int | None) -> int:
+        """Updates of a training of so many steps (None: `updates`); UserError for too few."""
+        if self.critical >= (horizon := steps or self.updates):
+            raise UserError(
+                f"--critical {self.critical} leaves nothing of {horizon} updates to learn "
+                "captions by: lower it, or raise --steps."
+            )
+        return horizon
 
 
 BEST = CaptionConfig()
@@ -111,5 +133,5 @@ def for_clips(config: CaptionConfig) -> CaptionConfig:
         hidden=160 if looks else 256, dropout=0.05, min_count=1, digits=True, longest=LENGTH - 2,
         batch_size=16, sentences=4, updates=8000, learning_rate=1e-3, weight_decay=0.01,
         encoder_rate=1e-3, mirrored=False, smoothing=0.0, grounding=0.2 if looks else 0.0,
-        samples=450,
+        samples=450, differences=True, auxiliary=0.5, auxiliary_first=0.25,
     )  # fmt: skip

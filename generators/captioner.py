@@ -49,6 +49,7 @@ class Plan:
     dropout: float
     registers: tuple[str, ...]  # ways of speaking, each with a word of its own to begin with
     published: str | None  # the encoder's weights by name, where they never changed
+    differences: bool = False  # earlier frames of a clip are seen as what differs from the last
 
     def encoder(self, weights: str | Path | None = None) -> Encoder:
         """With those weights, or at random."""
@@ -56,7 +57,7 @@ class Plan:
         if weights is not None and self.frames > 1:
             _see_last(backbone, self.frames)
         layer = self.layer or list(backbone.channels)[-1]
-        return Encoder(backbone, layer, self.grid, self.frames)
+        return Encoder(backbone, layer, self.grid, self.frames, self.differences)
 
     def make_decoder(self, features: int, words: int) -> Decoder:
         """At its first weights."""
@@ -70,15 +71,23 @@ class Encoder(nn.Module):
     Float (B, 3, H, W), or clips (B, T, 3, H, W), in [0, 1] -> (B, L, `features`), L rows times
     columns. A clip is seen as one picture of 3 T channels: what moves by a pixel or blinks is told
     apart by the first layer, as in the DQN's stack of frames, and T frames cost little more than
-    one.
+    one. With `differences` the last frame is subtracted from those before it: a linear layer can
+    tell the same from that, but frames are nearly equal, and as gradients are of what moves, not of
+    what stands still, motion is learned sooner.
     """
 
     def __init__(
-        self, backbone: Backbone, layer: str, grid: tuple[int, int] | None, frames: int
+        self,
+        backbone: Backbone,
+        layer: str,
+        grid: tuple[int, int] | None,
+        frames: int,
+        differences: bool = False,
     ) -> None:
         super().__init__()
         backbone.check_layer(layer)
         self.backbone, self.layer, self.grid, self.frames = backbone, layer, grid, frames
+        self.differences = differences and frames > 1
         self.features = backbone.channels[layer] + COORDINATES
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,6 +99,8 @@ class Encoder(nn.Module):
             x = x[:, 0]
         if (x.shape[1] if x.dim() == 5 else 1) != self.frames:
             raise ValueError(f"{tuple(x.shape)} is no batch of clips of {self.frames} frame(s)")
+        if self.differences:
+            x = torch.cat([x[:, :-1] - x[:, -1:], x[:, -1:]], 1)
         x = x.flatten(1, -3).contiguous(memory_format=torch.channels_last)
         maps = self.backbone.features(x, [self.layer])[self.layer]
         if self.grid is not None:
@@ -107,13 +118,29 @@ class Encoder(nn.Module):
         return maps.shape[2], maps.shape[3]
 
 
+    @torch.no_grad()
+    def learn_on(self, other: Encoder) -> None:
+        """Take another's weights; what was learned without differences is put in their terms.
+
+        Then maps are equal, but where the backbone subtracts a mean from what it is shown.
+        """
+        self.load_state_dict(other.state_dict())
+        if self.differences and not other.differences:
+            weight = _first(self.backbone).weight
+            weight[:, -3:] = weight.unflatten(1, (self.frames, 3)).sum(1)
+
+
+def _first(backbone: Backbone) -> nn.Conv2d:
+    return next(m for m in backbone.modules() if isinstance(m, nn.Conv2d))
+
+
 @torch.no_grad()
 def _see_last(backbone: Backbone, frames: int) -> None:
     """Weights for pictures, which `create` spread over all frames, on the last frame alone.
 
     So a clip is first seen as its last picture, sharply, and the others are learned from 0.
     """
-    first = next(m for m in backbone.modules() if isinstance(m, nn.Conv2d))
+    first = _first(backbone)
     first.weight[:, -3:].mul_(frames)
     first.weight[:, :-3].zero_()
 

@@ -62,6 +62,10 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _build(args: argparse.Namespace, config: CaptionConfig, settings: TrainerConfig) -> Captioning:
     config.check()
+    if not args.resume:  # what cannot be begun is said before games are played for minutes
+        config.horizon(settings.steps)
+        if config.start:
+            load_own(config.start)
     say = to_stderr if ranks.rank() == 0 else lambda text: None  # once, not once a process
     words = load_own(args.resume / LAST).vocabulary if args.resume else None
     kind, rest = data.parse(_data(config.data))

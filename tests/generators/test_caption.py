@@ -164,6 +164,19 @@ def test_the_auxiliary_loss_teaches_the_encoder():
     assert "known" not in known and torch.allclose(frozen, without)
 
 
+def test_encoders_may_learn_what_things_do_before_anything_is_said(tmp_path):
+    task = made(auxiliary=2.0, auxiliary_first=30 / 32, updates=32, warmup=1, encoder_rate=1e-3)
+    first = {name: value.clone() for name, value in task.parts.decoder.state_dict().items()}
+    run = trained(task, tmp_path, 30)
+    assert all(torch.equal(first[n], value) for n, value in task.parts.decoder.state_dict().items())
+    assert task.figures["score"] == 0 and task.seen is None and not list(task.frames())
+    known = [line["known"] for line in run.metrics() if "known" in line]
+    assert known[-1] > known[0] and all("loss" not in line for line in run.metrics())
+    assert (task._decoder_rate(29), task._decoder_rate(30)) == (pytest.approx(0.02, abs=0.03), 0.5)
+    _, figures = loss_of(task)
+    assert "loss" in figures and "known" in figures
+
+
 def test_it_is_told_how_much_is_known_of_held_out_pictures(tmp_path):
     task = made(auxiliary=2.0, updates=40)
     trained(task, tmp_path, 40)
@@ -438,11 +451,15 @@ def test_a_published_encoder_is_named_and_not_kept_while_it_is_frozen(tmp_path):
         ({"decoder": "nic", "doubly": 1.0}, "not for nic"),
         ({"critical": 60}, "part of --updates"),
         ({"critical": 30, "steps": 20}, "leaves nothing of 20 updates"),
+        ({"auxiliary_first": 0.5}, "set that above 0"),
+        ({"auxiliary": 1.0, "auxiliary_first": 0.5, "frozen": 2}, "no --frozen"),
+        ({"auxiliary_first": 1.0}, "--auxiliary-first"),
         ({"critical": 5, "sentences": 1}, "--sentences from 2"),
         ({"imitation": -1.0}, "--imitation"),
         ({"auxiliary": -1.0}, "--auxiliary"),
         ({"auxiliary": 1.0, "encoder_rate": 0.0}, "encoder that learns"),
         ({"auxiliary": 1.0, "mirrored": True}, "--no-mirrored"),
+        ({"differences": True}, "between the frames of clips"),
         ({"longest": 200}, "--longest"),
         ({"size": (3,)}, "--size"),
         ({"dropout": 1.0}, "--dropout"),

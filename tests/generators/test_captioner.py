@@ -60,6 +60,18 @@ def test_weights_for_pictures_begin_with_the_last_frame_of_a_clip(tmp_path):
     assert torch.allclose(clip(x), picture(x[:, -1]), atol=1e-5)
 
 
+def test_differences_are_to_the_last_frame_and_take_over_what_was_learned_without():
+    plain, apart = PLAN.encoder().eval(), replace(PLAN, differences=True).encoder().eval()
+    x = torch.rand(2, 2, 3, 40, 48)
+    apart.load_state_dict(plain.state_dict())
+    shown = torch.stack([x[:, 0] - x[:, 1], x[:, 1]], 1)
+    assert torch.allclose(apart(x), plain(shown), atol=1e-6)
+    for other in (plain, apart):  # the second has seen differences already
+        taught = replace(PLAN, differences=True).encoder().eval()
+        taught.learn_on(other)
+        assert torch.allclose(taught(x), other(x), atol=1e-5)
+
+
 def test_pictures_are_not_clips():
     plan = replace(PLAN, frames=1, grid=None, size=(84, 84))
     one = made(plan)
