@@ -117,7 +117,6 @@ class Encoder(nn.Module):
         maps = ghost.features(x, [self.layer])[self.layer]
         return maps.shape[2], maps.shape[3]
 
-
     @torch.no_grad()
     def learn_on(self, other: Encoder) -> None:
         """Take another's weights; what was learned without differences is put in their terms.
