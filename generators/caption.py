@@ -68,7 +68,7 @@ from playground.trainer import Trainer
 from playground.transfer import upload
 from playground.weights import is_name
 
-__all__ = ["PRESETS", "TRAINER", "CaptionConfig", "Captioning", "for_clips", "load"]
+__all__ = ["PRESETS", "TRAINER", "CaptionConfig", "Captioning", "for_clips", "load", "rehearse"]
 
 PANEL = 16  # pictures of a panel
 LINE = 30  # letters of a line below them
@@ -99,7 +99,7 @@ class Captioning(nn.Module):
         config.check()
         self.config, self.pairs, self.held_out, self.judge = config, pairs, held_out, judge
         self.seed = self.order = seed
-        self.horizon = config.horizon(steps)
+        self.horizon = config.horizon(steps if words is None else None)  # or as it was saved
         first = load(config.start) if config.start and words is None else None
         found = words if first is None else first.vocabulary
         if found is not None and config.start:
@@ -108,16 +108,13 @@ class Captioning(nn.Module):
             own = vocabulary_of(pairs, config.min_count, config.digits)
         self.vocabulary, self._told = found or own, own.fingerprint
         self.critic = judge.critic(pairs, self.vocabulary) if config.critical else None
-        grid = None if config.grid is None else (config.grid[0], config.grid[1])
-        self.plan = Plan(
-            config.backbone, config.layer, grid, (config.size[0], config.size[1]), config.frames,
-            config.decoder, config.hidden, config.dropout, tuple(pairs.registers), published=None,
-            differences=config.differences,
-        )  # fmt: skip
+        self.plan = plan_of(config, pairs.registers)
         encoder = self.plan.encoder(config.weights if found is None else None)
         encoder.requires_grad_(config.encoder_rate > 0)
         self.parts = Parts(self.plan, encoder, len(self.vocabulary))
         self.auxiliary = self._auxiliary_head(encoder.features - COORDINATES)
+        # Updates at the beginning that learn what things do, and no sentences.
+        self.silent = int(config.auxiliary_first * self._imitated) if self.auxiliary else 0
         # The published weights, by name, that the encoder has until it learns; None: others.
         self.published = first.plan.published if first else _named(config)
         if first is not None:
@@ -150,26 +147,20 @@ class Captioning(nn.Module):
         self.train()
 
     def _auxiliary_head(self, features: int) -> AuxiliaryHead | None:
+        """None where it is not asked for, or where too few pictures are there to ask anything."""
         if not self.config.auxiliary:
             return None
         made = AuxiliaryHead(features, self.pairs)
-        if not made.answers:
+        if not made.answers and not any(self.pairs.shown(i) for i in range(len(self.pairs))):
             raise UserError(
                 f"--auxiliary needs to know what things do, which nobody tells of "
                 f"{self.config.data}."
             )
-        return made
+        return made if made.answers else None
 
     def _learn_on(self, first: Captioner) -> None:
         """Begin with the weights of another captioner."""
-        made, wanted = (replace(p, dropout=0.0, published=None) for p in (first.plan, self.plan))
-        made = replace(made, differences=made.differences or wanted.differences)  # see `learn_on`
-        for name, value in vars(wanted).items():
-            if vars(made)[name] != value:
-                raise UserError(
-                    f"{self.config.start} has another {name} ({vars(made)[name]}) than this "
-                    f"training ({value}): it cannot learn on with these settings and data."
-                )
+        check_start(self.config, first.plan, self.plan)
         self.parts.decoder.load_state_dict(first.parts.decoder.state_dict())
         self.parts.encoder.learn_on(first.parts.encoder)
 
@@ -186,16 +177,11 @@ class Captioning(nn.Module):
         """Updates of cross-entropy."""
         return max(1, self.horizon - self.config.critical)
 
-    @property
-    def _silent(self) -> int:
-        """Updates at the beginning that learn what things do, and no sentences."""
-        return int(self.config.auxiliary_first * self._imitated)
-
     def _decoder_rate(self, update: int) -> float:
         c = self.config
         if self._is_critical(update):
             return c.critical_rate / c.learning_rate
-        first = 0 if self._is_silent(update) else self._silent  # then it begins to speak
+        first = 0 if self._is_silent(update) else self.silent  # then it begins to speak
         return rate_at(update - first, c.warmup, self._imitated - first, "cosine")
 
     def _encoder_rate(self, update: int) -> float:
@@ -207,9 +193,14 @@ class Captioning(nn.Module):
     def _is_critical(self, update: int) -> bool:
         return self.config.critical > 0 and update >= self._imitated
 
+    @property
+    def mute(self) -> bool:
+        """Whether nothing was learned from sentences yet."""
+        return 0 < self.progress <= self.silent and not self.config.start
+
     def _is_silent(self, update: int) -> bool:
         """Whether the encoder learns by itself what things do."""
-        return update < self._silent
+        return update < self.silent
 
     def _is_frozen(self, update: int) -> bool:
         """Whether the encoder does not learn: self-critical updates are the decoder's alone."""
@@ -233,6 +224,8 @@ class Captioning(nn.Module):
                 return self.parts.encoder(to_memory_input(pixels, mirrored))
 
         if not self._is_critical(self.progress):
+            if 0 < self.silent == self.progress:  # or they would be of a decoder at random
+                trainer.restart_averages(self.optimizers["captioner"])
             figures = self._imitate(trainer, read, memory, targets)
         else:
             if self.progress == self._imitated:  # or averages would be of imitation for long
@@ -274,15 +267,17 @@ class Captioning(nn.Module):
         words, rows = upload(read.words, trainer.device), upload(read.rows, trainer.device)
         cells = cells_of(read.boxes, *self.grid) if c.grounding else read.boxes
         cells = upload(union_of(cells, read.owners, len(rows)), trainer.device)
+        weights = upload(self._weights(read), trainer.device)
 
         def loss(memory: Tensor) -> Tensor:
             logits, attention = self.parts.decoder(memory, words[:, :-1])
             target = words[:, 1:]
-            total = F.cross_entropy(
+            losses = F.cross_entropy(
                 logits.flatten(0, 1).float(), target.flatten(), ignore_index=PAD,
-                label_smoothing=c.smoothing,
+                label_smoothing=c.smoothing, reduction="none",
             )  # fmt: skip
-            figures["loss"] = total.detach()
+            figures["loss"] = losses.detach().sum() / (target != PAD).sum()
+            total = (losses * weights).sum()
             if c.doubly:
                 total = total + c.doubly * doubly_stochastic(attention.float(), target != PAD)
             if c.grounding and len(rows):
@@ -292,6 +287,12 @@ class Captioning(nn.Module):
             return total
 
         return loss
+
+    def _weights(self, read: Batch) -> Tensor:
+        """Of each target of a batch, flattened; they sum to 1."""
+        weights = (read.words[:, 1:] != PAD).flatten().float()
+        weights[read.answers] *= self.config.stress
+        return weights / weights.sum()
 
     def _criticise(
         self, trainer: Trainer, read: Batch, memory: Callable[[], Tensor]
@@ -409,7 +410,7 @@ class Captioning(nn.Module):
     def evaluate(self, trainer: Trainer) -> dict[str, Any]:
         """The judge's figures of what is said of held-out pictures. {} when given up.
 
-        With an auxiliary head also `known`: the share of its answers that are right, as the mean
+        With an auxiliary head also `known`: what percentage of its answers are right, as the mean
         over questions. What is known but told wrongly is the decoder's fault. Before anything was
         learned from sentences none is judged, and the score is 0.
         """
@@ -434,7 +435,7 @@ class Captioning(nn.Module):
         if marks:
             asked = {question for question, _ in marks}
             shares = [marks[q, True] / (marks[q, True] + marks[q, False]) for q in asked]
-            figures = {**figures, "known": sum(shares) / len(shares)}
+            figures = {**figures, "known": 100 * sum(shares) / len(shares)}
         self.figures, self.scored_at = figures, self.progress
         return figures
 
@@ -445,7 +446,7 @@ class Captioning(nn.Module):
         """
         captioner = self.captioner()
         registers = self.held_out.registers or (None,)
-        if 0 < self.progress <= self._silent:
+        if self.mute:
             registers = ()
         said: dict[str | None, list[tuple[Any, ...]]] = {register: [] for register in registers}
         marks: list[tuple[int, bool]] = []
@@ -512,7 +513,7 @@ class Captioning(nn.Module):
         return {
             "horizon": self.horizon, "updates": self.config.updates, "order": self.order,
             "figures": self.figures, "scored_at": self.scored_at, "published": self.published,
-            "sizes": dict(self.sizes),
+            "sizes": dict(self.sizes), "silent": self.silent,
         }  # fmt: skip
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -523,6 +524,7 @@ class Captioning(nn.Module):
         self.figures, self.scored_at = state["figures"], state["scored_at"]
         self.published = state.get("published")  # older checkpoints do not say: kept in the file
         self.sizes = dict(state.get("sizes", {}))  # older checkpoints have none
+        self.silent = state.get("silent", 0)
         self._memories = {}
         self._ahead.forget()
 
@@ -534,6 +536,39 @@ class Captioning(nn.Module):
     def close(self) -> None:
         """End the reading thread."""
         self._ahead.close()
+
+
+def plan_of(config: CaptionConfig, registers: Sequence[str]) -> Plan:
+    """What a captioner with these settings is made of."""
+    grid = None if config.grid is None else (config.grid[0], config.grid[1])
+    return Plan(
+        config.backbone, config.layer, grid, (config.size[0], config.size[1]), config.frames,
+        config.decoder, config.hidden, config.dropout, tuple(registers), published=None,
+        differences=config.differences,
+    )  # fmt: skip
+
+
+def check_start(config: CaptionConfig, made: Plan, wanted: Plan) -> None:
+    """UserError where a captioner made as `made` cannot learn on as `wanted`."""
+    made, wanted = (replace(plan, dropout=0.0, published=None) for plan in (made, wanted))
+    made = replace(made, differences=made.differences or wanted.differences)  # see `learn_on`
+    for name, value in vars(wanted).items():
+        if vars(made)[name] != value:
+            raise UserError(
+                f"{config.start} has another {name} ({vars(made)[name]}) than this training "
+                f"({value}): it cannot learn on with these settings and data."
+            )
+
+
+def rehearse(config: CaptionConfig, registers: Sequence[str], steps: int | None) -> None:
+    """UserError for what no training of such pairs can begin with, before they are gathered."""
+    config.check()
+    config.horizon(steps)
+    plan = plan_of(config, registers)
+    if config.start:
+        check_start(config, load(config.start).plan, plan)
+    else:
+        plan.make_decoder(plan.encoder(config.weights).features, 1)
 
 
 def _named(config: CaptionConfig) -> str | None:

@@ -22,18 +22,20 @@ Rectangle = tuple[float, float, float, float]  # left, top, right, bottom in sha
 
 
 class Named(NamedTuple):
-    """A part of a sentence, from `start` to before `end` in characters, that names what is seen.
+    """A part of a sentence, from `start` to before `end` in characters, that is about what is seen.
 
-    `boxes`: where it is; of several things of one name, all of them.
+    `boxes`: where that is; of several things of one name, all of them; of nothing with a place ().
+    answers: it states a fact, where other words could have been put otherwise.
     """
 
     start: int
     end: int
     boxes: Sequence[Rectangle]
+    answers: bool = False
 
 
 class Told(NamedTuple):
-    """A sentence that is right of a picture, with what it names, where that is known."""
+    """A sentence that is right of a picture, with what it is about, where that is known."""
 
     text: str
     named: Sequence[Named] = ()
@@ -100,9 +102,10 @@ class Photos:
 class Batch(NamedTuple):
     """B pictures, each with K sentences: row b * K + k is sentence k of picture b.
 
-    indices: (B,). words: (B K, S) int64. rows: (R,) the words that name something seen, as numbers
-    of the flattened targets words[:, 1:], (B K (S - 1),). boxes: (G, 4) in shares of the picture,
-    and owners: (G,) of which of the R words each is one.
+    indices: (B,). words: (B K, S) int64. rows: (R,) the words that are about something seen, as
+    numbers of the flattened targets words[:, 1:], (B K (S - 1),). boxes: (G, 4) in shares of the
+    picture, and owners: (G,) of which of the R words each is one. answers: (A,) the words that
+    state a fact, numbered as `rows`.
     """
 
     indices: Tensor
@@ -110,6 +113,7 @@ class Batch(NamedTuple):
     rows: Tensor
     boxes: Tensor
     owners: Tensor
+    answers: Tensor
 
 
 def batch(
@@ -141,11 +145,14 @@ def batch(
             lines.append(line)
     words = pad_sequence(lines, batch_first=True, padding_value=PAD)
     width = words.shape[1] - 1
+    stating = [row * width + spot for row, spot, one in named if one.answers]
+    answers = torch.tensor(stating, dtype=torch.int64)
+    named = [each for each in named if each[2].boxes]
     rows = torch.tensor([row * width + spot for row, spot, _ in named], dtype=torch.int64)
     owned = [(number, box) for number, (_, _, one) in enumerate(named) for box in one.boxes]
     boxes = torch.tensor([box for _, box in owned]).view(-1, 4)
     owners = torch.tensor([number for number, _ in owned], dtype=torch.int64)
-    return Batch(indices, words, rows, boxes, owners)
+    return Batch(indices, words, rows, boxes, owners, answers)
 
 
 def tokens_of(text: str, named: Named, vocabulary: Vocabulary) -> tuple[int, int]:

@@ -48,12 +48,15 @@ class CaptionConfig:
     mirrored: bool = setting(True, "half of the pictures are mirrored")
     smoothing: float = setting(0.1, "label smoothing")
     doubly: float = setting(0.0, "weight of looking once at each place (Xu et al., eq. 14)")
-    grounding: float = setting(0.0, "weight of looking at what is named, where that is known")
+    grounding: float = setting(0.0, "weight of looking at what is spoken of, where that is known")
     auxiliary: float = setting(
         0.0, "weight of telling what things do from where they stand, where that is known"
     )
     auxiliary_first: float = setting(
         0.0, "part of the updates that learn that alone, at the beginning"
+    )
+    stress: float = setting(
+        1.0, "weight of words that state facts, beside others, where that is known"
     )
     critical: int = setting(0, "updates at the end that are self-critical", "updates")
     critical_rate: float = setting(5e-5, "learning rate of these")
@@ -65,7 +68,7 @@ class CaptionConfig:
         """UserError for what no training can use."""
         for name in (
             *("frames", "hidden", "min_count", "batch_size", "sentences", "updates", "samples"),
-            *("learning_rate", "critical_rate", "beam"),
+            *("learning_rate", "critical_rate", "beam", "stress"),
         ):
             if not getattr(self, name) > 0:
                 raise UserError(f"--{name.replace('_', '-')} must be above 0.")
@@ -100,10 +103,9 @@ class CaptionConfig:
             )
         if self.differences and self.frames == 1:
             raise UserError("--differences are between the frames of clips: set --frames above 1.")
-        if self.auxiliary_first and (not self.auxiliary or self.frozen):
+        if self.auxiliary_first and self.frozen:
             raise UserError(
-                "--auxiliary-first are updates of the encoder by --auxiliary: set that above 0, "
-                "and no --frozen."
+                "--auxiliary-first is for encoders that learn from the beginning: set no --frozen."
             )
         if self.decoder == "nic" and (self.doubly or self.grounding):
             raise UserError("--doubly and --grounding are for decoders that look: not for nic.")
@@ -133,5 +135,5 @@ def for_clips(config: CaptionConfig) -> CaptionConfig:
         hidden=160 if looks else 256, dropout=0.05, min_count=1, digits=True, longest=LENGTH - 2,
         batch_size=16, sentences=4, updates=8000, learning_rate=1e-3, weight_decay=0.01,
         encoder_rate=1e-3, mirrored=False, smoothing=0.0, grounding=0.2 if looks else 0.0,
-        samples=450, differences=True, auxiliary=0.5, auxiliary_first=0.25,
+        samples=450, differences=True, auxiliary=0.5, auxiliary_first=0.25, stress=3.0,
     )  # fmt: skip

@@ -16,7 +16,14 @@ from torch import Tensor
 from agents.commentary import comment, describe, judge, mentions
 from agents.commentary.games import TABLES
 from agents.commentary.merits import MERITS
-from agents.commentary.speech import MOODS, words_of
+from agents.commentary.speech import (
+    MOODS,
+    Spoken,
+    answers_in,
+    description,
+    remark,
+    words_of,
+)
 from agents.commentary.store import Clips, Known
 from agents.commentary.table import Statement
 from generators.caption_judges import Critic, Judge
@@ -27,7 +34,7 @@ from playground.data import permutation
 from playground.frames import Box
 
 REGISTERS = ("describe", "comment")
-TELLERS: dict[str, Callable[..., str]] = {"describe": describe, "comment": comment}
+TELLERS: dict[str, Callable[..., Spoken]] = {"describe": description, "comment": remark}
 
 
 class GamePairs:
@@ -69,13 +76,15 @@ class GamePairs:
 
     def told(self, index: int, register: str | None, rng: random.Random) -> Told:
         known = self.known(index)
-        text = TELLERS[register or REGISTERS[0]](known.truth, rng)
+        spoken, game = TELLERS[register or REGISTERS[0]](known.truth, rng), known.truth.game
         found = []
-        for start, end, name in mentions(text, known.truth.game):
+        for start, end, name in mentions(spoken.text, game):
             boxes = self.shares(known.boxes, name)
             if boxes:
                 found.append(Named(start, end, boxes))
-        return Told(text, found)
+        for start, end, name in answers_in(spoken, game):
+            found.append(Named(start, end, self.shares(known.boxes, name), answers=True))
+        return Told(spoken.text, found)
 
     def shown(self, index: int) -> Sequence[Shown]:
         """What single things do: neither where they are nor how they stand to others."""
@@ -161,7 +170,9 @@ def judge_games(
         if register != "describe":  # a comment need not say all
             found = {k: v for k, v in found.items() if not k.endswith(("_mentioned", "_game"))}
         figures |= found
-    marks = [v for k, v in figures.items() if k.endswith(("_true", "_mentioned"))]
+    marks = [figures.get(f"{register}_true", 0.0) for register in said]  # who states nothing: 0
+    if "describe" in said:
+        marks.append(figures.get("describe_mentioned", 0.0))
     return {"score": sum(marks) / len(marks) if marks else 0.0, **figures}
 
 

@@ -26,7 +26,7 @@ from playground.gallery import CAPTIONS
 from playground.media import write_image
 from playground.run import Run, read_json, write_json
 from playground.trainer import TrainerConfig
-from scripts.game_captions import GAMES, GamePairs
+from scripts.game_captions import GAMES, REGISTERS, GamePairs
 from scripts.training import PLAY, Door, longer, quoted
 
 CLIPS = 2000  # of each game
@@ -62,10 +62,6 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _build(args: argparse.Namespace, config: CaptionConfig, settings: TrainerConfig) -> Captioning:
     config.check()
-    if not args.resume:  # what cannot be begun is said before games are played for minutes
-        config.horizon(settings.steps)
-        if config.start:
-            load_own(config.start)
     say = to_stderr if ranks.rank() == 0 else lambda text: None  # once, not once a process
     words = load_own(args.resume / LAST).vocabulary if args.resume else None
     kind, rest = data.parse(_data(config.data))
@@ -79,6 +75,7 @@ def _build(args: argparse.Namespace, config: CaptionConfig, settings: TrainerCon
     if args.resume:
         clips = store.read(Path(args.resume) / KEPT, "learned", "held_out")
     else:
+        caption.rehearse(config, REGISTERS, settings.steps)  # or it is said minutes later
         games, seed = rest.split(","), settings.seed
         clips = ranks.by_first(  # played once, not once a process
             lambda: [
@@ -137,6 +134,8 @@ def _finish(task: Captioning, run: Run) -> list[str]:
     found = [line for line in run.metrics() if "evaluate/score" in line]
     if not found:
         return []
+    if task.mute:
+        return [f"It has learned what things do, and no words yet: these begin at {task.silent:,}."]
     best = max(found, key=lambda line: line["evaluate/score"])
     shown = [
         f"{key.removeprefix('evaluate/')} {value:.1f}"

@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from agents.commentary.slots import Slot, slot
 from agents.commentary.table import Question, Statement, Table, Value
@@ -53,9 +54,10 @@ class Clause:
                 }
         return frozenset(stated)
 
-    def say(self, answers: Mapping[Question, Value], rng: random.Random, style: int = 0) -> str:
+    def say(self, answers: Mapping[Question, Value], rng: random.Random, style: int = 0) -> Said:
         """One of the ways to say it; it must apply. style: which way of each noun."""
-        return _say(self.parts, answers, rng, style)
+        marks: list[Mark] = []
+        return Said(self, _say(self.parts, answers, rng, style, marks), tuple(marks))
 
     @property
     def questions(self) -> frozenset[Question]:
@@ -83,9 +85,33 @@ class Clause:
         return frozenset(stated)
 
 
-def _say(parts: tuple, answers: Mapping[Question, Value], rng: random.Random, style: int) -> str:
+class Mark(NamedTuple):
+    """A noun or slot of a clause that was said, from `start` to before `end` in characters."""
+
+    start: int
+    end: int
+    part: Noun | Slot
+
+
+class Said(NamedTuple):
+    """A clause, as it was said."""
+
+    clause: Clause
+    text: str
+    marks: tuple[Mark, ...]
+
+
+def _say(
+    parts: tuple,
+    answers: Mapping[Question, Value],
+    rng: random.Random,
+    style: int,
+    marks: list[Mark],
+    at: int = 0,
+) -> str:
     text = ""
     for part in parts:
+        start = at + len(text)
         if isinstance(part, str):
             text += part
         elif isinstance(part, Noun):
@@ -93,7 +119,9 @@ def _say(parts: tuple, answers: Mapping[Question, Value], rng: random.Random, st
         elif isinstance(part, Slot):
             text += rng.choice(part.phrases(tuple(answers[q] for q in part.questions)))
         else:
-            text += _say(rng.choice(part), answers, rng, style)
+            text += _say(rng.choice(part), answers, rng, style, marks, start)
+        if isinstance(part, Noun | Slot):
+            marks.append(Mark(start, at + len(text), part))
     return text
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from agents.commentary.games import TABLES
-from agents.commentary.grammar import Clause, clause
-from agents.commentary.table import Question, Statement, Table, Truth
+from agents.commentary.grammar import Clause, Mark, Noun, Said, clause
+from agents.commentary.slots import Slot
+from agents.commentary.table import Crowd, Question, Statement, Table, Thing, Truth
 
 MOODS = {
     "good": ("nice", "well done", "yes"),
@@ -68,18 +71,26 @@ def words_of(game: str) -> Words:
     )
 
 
+class Spoken(NamedTuple):
+    """A text, what it states, and the clauses in it that state it, but for the game's name."""
+
+    text: str
+    stated: frozenset[Statement]
+    clauses: tuple[Said, ...]
+
+
 def describe(truth: Truth, rng: random.Random) -> str:
     """All main facts in one to three sentences."""
-    return _describe(truth, rng)[0]
+    return description(truth, rng).text
 
 
 def comment(truth: Truth, rng: random.Random) -> str:
     """One sentence on what matters now."""
-    return _comment(truth, rng)[0]
+    return remark(truth, rng).text
 
 
-def _describe(truth: Truth, rng: random.Random) -> tuple[str, frozenset[Statement]]:
-    """The text and what it states."""
+def description(truth: Truth, rng: random.Random) -> Spoken:
+    """`describe`, with what it states."""
     words, answers = words_of(truth.game), truth.answers()
     open_questions = set(truth.main) - {("game", "is")}
     usable = {c: states for c in words.describing if (states := c.states(answers)) is not None}
@@ -98,11 +109,11 @@ def _describe(truth: Truth, rng: random.Random) -> tuple[str, frozenset[Statemen
         open_questions -= picked.questions
     rng.shuffle(chosen)
     style = rng.randrange(STYLES)
-    said = [picked.say(answers, rng, style) for picked in chosen]
+    clauses = [picked.say(answers, rng, style) for picked in chosen]
     stated = frozenset().union(*(usable[picked] for picked in chosen))
     lead = rng.choice(words.leads + words.titles)
-    opening = lead.say(answers, rng)
-    sentences = _sentences(said, rng)
+    opening = lead.say(answers, rng).text
+    sentences = _sentences([each.text for each in clauses], rng)
     if lead in words.leads:
         sentences[0] = f"{opening}, {sentences[0]}"
     elif len(sentences) < 3:
@@ -110,7 +121,7 @@ def _describe(truth: Truth, rng: random.Random) -> tuple[str, frozenset[Statemen
     else:
         sentences[0] = f"{opening}: {sentences[0]}"
     text = " ".join(f"{_capital(sentence)}." for sentence in sentences)
-    return text, stated | set(lead.fixed)
+    return Spoken(text, stated | set(lead.fixed), tuple(clauses))
 
 
 def _sentences(said: list[str], rng: random.Random) -> list[str]:
@@ -130,8 +141,8 @@ def _sentences(said: list[str], rng: random.Random) -> list[str]:
     return sentences
 
 
-def _comment(truth: Truth, rng: random.Random) -> tuple[str, frozenset[Statement]]:
-    """The text and what it states."""
+def remark(truth: Truth, rng: random.Random) -> Spoken:
+    """`comment`, with what it states."""
     answers = truth.answers()
     usable = {}
     for possible in words_of(truth.game).commenting:
@@ -141,11 +152,44 @@ def _comment(truth: Truth, rng: random.Random) -> tuple[str, frozenset[Statement
     if not usable:
         raise ValueError(f"{truth.game} has no comment on {sorted(truth.answers())}")
     picked = rng.choices([*usable], [2.0**possible.urgency for possible in usable])[0]
-    text = picked.say(answers, rng, rng.randrange(STYLES))
+    said = picked.say(answers, rng, rng.randrange(STYLES))
+    text = said.text
     if MOODS[picked.mood] and rng.random() < 0.5:
         text = f"{rng.choice(MOODS[picked.mood])}, {text}"
     end = "!" if picked.mood else "."
-    return f"{_capital(text)}{end}", usable[picked]
+    return Spoken(f"{_capital(text)}{end}", usable[picked], (said,))
+
+
+def answers_in(spoken: Spoken, game: str) -> tuple[tuple[int, int, str], ...]:
+    """Where a text answers questions: (start, end in characters, name of the boxes it is about).
+
+    Those are the slots of its clauses, and, where a clause states what has none, the words around
+    its nouns; "" for what is about no object, or several, as a score is.
+    """
+    text, boxes = spoken.text.lower(), _boxes(game)
+
+    def about(questions: Iterable[Question]) -> str:
+        subjects = {subject for subject, _ in questions}
+        return boxes.get(subjects.pop(), "") if len(subjects) == 1 else ""
+
+    found = []
+    for each, words, marks in spoken.clauses:
+        at = text.find(words.lower())
+        last, parts = 0, [*marks, Mark(len(words), len(words), Noun(()))]
+        for start, end, part in parts:
+            if each.fixed and start > last:
+                found.append((at + last, at + start, about(fact.question for fact in each.fixed)))
+            if isinstance(part, Slot):
+                found.append((at + start, at + end, about(part.questions)))
+            last = end
+    return tuple(found)
+
+
+@cache
+def _boxes(game: str) -> dict[str, str]:
+    """The name of the boxes of each subject that has some."""
+    seen: tuple[Thing | Crowd, ...] = (*TABLES[game].things, *TABLES[game].crowds)
+    return {each.subject: each.box for each in seen}
 
 
 def _capital(text: str) -> str:

@@ -30,7 +30,7 @@ from agents.commentary import (
 from agents.commentary.facts import BORDER_PX
 from agents.commentary.grammar import clause
 from agents.commentary.slots import NUMBERS
-from agents.commentary.speech import _comment, _describe, words_of
+from agents.commentary.speech import answers_in, description, remark, words_of
 from agents.commentary.table import Moment, Statement, Table, Truth
 from playground.errors import UserError
 from playground.frames import Box
@@ -95,8 +95,8 @@ def truths(game: str) -> Iterator[Truth]:
 
 def check(truth: Truth, rng: random.Random) -> None:
     """A description and a comment are true, complete, and understood exactly."""
-    for say in (_describe, _comment):
-        text, stated = say(truth, rng)
+    for say in (description, remark):
+        text, stated, _ = spoken = say(truth, rng)
         parsed = parse(text)
         assert parsed.unparsed == "", text
         assert parsed.statements == stated, text
@@ -104,9 +104,11 @@ def check(truth: Truth, rng: random.Random) -> None:
         judged = judge(text, truth)
         assert not judged.false and judged.true == stated
         assert set(tokens(text)) <= vocabulary()
+        for start, end, _ in answers_in(spoken, truth.game):
+            assert 0 <= start < end <= len(text)
         assert "  " not in text and text[0].isupper() and text[-1] in ".!"
         sentences = len(re.findall(r"[.!](?= |$)", text.replace("Ms.", "Ms")))
-        if say is _describe:
+        if say is description:
             assert judged.mentioned == truth.main == judged.main, text
             assert 1 <= sentences <= 3, text
         else:
@@ -332,6 +334,18 @@ def test_mentions_are_the_boxes_of_what_is_named() -> None:
     assert {box.name for box in example.boxes("player")} <= {"player"}
 
 
+def test_answers_are_found_in_what_is_said_and_belong_to_what_it_is_about() -> None:
+    rng, slots, fixed = random.Random(0), set(), set()
+    for truth in itertools.islice(truths("pong"), 60):
+        spoken = description(truth, rng)
+        slots |= {(spoken.text[a:b], box) for a, b, box in answers_in(spoken, "pong")}
+        spoken = remark(truth, rng)
+        fixed |= {(spoken.text[a:b].strip(), box) for a, b, box in answers_in(spoken, "pong")}
+    assert ("straight down", "ball") in slots and ("at the bottom", "player") in slots
+    assert any(text.isdigit() and not box for text, box in slots)  # points have no box
+    assert ("is heading for", "ball") in fixed  # the words around its nouns
+
+
 @pytest.mark.parametrize("game", GAMES)
 def test_every_noun_is_a_box_that_the_game_has(game: str) -> None:
     table = TABLES[game]
@@ -353,7 +367,7 @@ def test_every_way_to_say_a_clause_is_understood_as_it(game: str) -> None:
                 continue
             used.add(each)
             for style in range(3):
-                text = each.say(answers, rng, style)
+                text = each.say(answers, rng, style).text
                 assert parse(text).statements == states, text
     assert len(used) > 0.6 * len(words_of(game).all)
 

@@ -53,9 +53,9 @@ def test_the_most_urgent_comment_is_worth_1_and_others_less(truths):
         fitting = [c for c in words_of(truth.game).commenting if c.states(answers) is not None]
         most = max(clause.urgency for clause in fitting)
         for clause in fitting:
-            text = f"{clause.say(answers, rng)}."
+            text = f"{clause.say(answers, rng).text}."
             assert 2.0 ** (clause.urgency - most) <= commented(text, truth) <= 1
-        assert max(commented(f"{c.say(answers, rng)}.", truth) for c in fitting) == 1
+        assert max(commented(f"{c.say(answers, rng).text}.", truth) for c in fitting) == 1
         assert 0 < commented(comment(truth, rng), truth) <= 1
         assert commented("Hello.", truth) == -COMMENTED
 

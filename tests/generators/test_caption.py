@@ -177,10 +177,41 @@ def test_encoders_may_learn_what_things_do_before_anything_is_said(tmp_path):
     assert "loss" in figures and "known" in figures
 
 
+def test_words_that_state_facts_weigh_more():
+    class Stating(Squares):
+        def told(self, index, register, rng):
+            told = super().told(index, register, rng)
+            side = told.text.index(self.about[index][1])
+            return Told(told.text, [Named(side, side + 4, [], answers=True)])  # lef, righ: words
+
+    (plain, figures), (same, _) = (loss_of(made(pairs=Stating(), stress=s)) for s in (1.0, 1.0))
+    heavy, figures_heavy = loss_of(made(pairs=Stating(), stress=1000.0))
+    assert torch.equal(plain, same) and torch.allclose(plain, figures["loss"])
+    assert torch.allclose(figures_heavy["loss"], figures["loss"])  # as it is without
+    assert not torch.allclose(heavy, plain)
+    task = made(pairs=Stating(), stress=3.0)
+    read = task._read(0)[0]
+    weights = task._weights(read)
+    task.close()
+    words = (read.words[:, 1:] != 0).flatten()
+    assert len(read.answers) == 16 and torch.allclose(weights.sum(), torch.tensor(1.0))
+    light = words.clone()
+    light[read.answers] = False
+    assert (
+        torch.allclose(weights[read.answers], 3 * weights[light][0]) and not weights[~words].any()
+    )
+
+
+def test_too_few_pictures_to_ask_anything_are_learned_without_questions():
+    task = made(pairs=Squares(count=1), auxiliary=1.0, auxiliary_first=0.5)
+    assert task.auxiliary is None and task.silent == 0
+    task.close()
+
+
 def test_it_is_told_how_much_is_known_of_held_out_pictures(tmp_path):
     task = made(auxiliary=2.0, updates=40)
     trained(task, tmp_path, 40)
-    assert 0.5 < task.figures["known"] <= 1  # of eight colours
+    assert 50 < task.figures["known"] <= 100  # of eight colours
     assert "known" not in made().figures
 
 
@@ -346,7 +377,10 @@ def test_going_on_is_exact(tmp_path):
         run = Run.create(tmp_path, "caption", name, {})
         for number, count in enumerate(steps):
             torch.manual_seed(0)
-            task = made(steps=6, critical=2, updates=6, auxiliary=0.5, imitation=0.3)
+            task = made(
+                steps=6, critical=2, updates=6, auxiliary=0.5, auxiliary_first=0.5, imitation=0.3,
+                weight_decay=0.1, stress=2.0,
+            )  # fmt: skip
             settings = TrainerConfig(steps=count, precision="fp32", threads=1, log_every=1)
             trainer = Trainer(settings, task, run)
             if number:
@@ -359,8 +393,10 @@ def test_going_on_is_exact(tmp_path):
 
     whole, parts = run_of("whole", 6), run_of("parts", 3, 5, 6)
     assert all(torch.equal(whole[0][k], parts[0][k]) for k in whole[0])
-    assert [line for line in parts[1] if line[1]] == [line for line in whole[1] if line[1]]
-    assert [line[3] is not None for line in whole[1] if line[1]] == [False] * 4 + [True] * 2
+    ours, theirs = ([line for line in lines if line[1] or line[2]] for _, lines in (parts, whole))
+    assert ours == theirs  # two updates of the encoder alone, two of sentences, two of rewards
+    assert [line[1] is not None for line in ours] == [False] * 2 + [True] * 4
+    assert [line[3] is not None for line in ours] == [False] * 4 + [True] * 2
 
 
 def test_a_trained_captioner_learns_on(tmp_path):
@@ -451,7 +487,7 @@ def test_a_published_encoder_is_named_and_not_kept_while_it_is_frozen(tmp_path):
         ({"decoder": "nic", "doubly": 1.0}, "not for nic"),
         ({"critical": 60}, "part of --updates"),
         ({"critical": 30, "steps": 20}, "leaves nothing of 20 updates"),
-        ({"auxiliary_first": 0.5}, "set that above 0"),
+        ({"stress": 0.0}, "--stress"),
         ({"auxiliary": 1.0, "auxiliary_first": 0.5, "frozen": 2}, "no --frozen"),
         ({"auxiliary_first": 1.0}, "--auxiliary-first"),
         ({"critical": 5, "sentences": 1}, "--sentences from 2"),

@@ -32,7 +32,12 @@ class Two:
         if register == "comment":
             return Told("Well done!")
         boxes = [(0.0, 0.0, 0.1, 0.1), (0.5, 0.5, 0.6, 0.6)][: index + 1]
-        return Told("250 points, and the ball flies.", [Named(16, 24, boxes)])
+        named = [
+            Named(0, 3, [], answers=True),
+            Named(16, 24, boxes),
+            Named(24, 30, [], answers=True),
+        ]
+        return Told("250 points, and the ball flies.", named)
 
     def corpus(self):
         return ["250 points, and the ball flies.", "Well done!"]
@@ -61,6 +66,8 @@ def test_a_batch_has_each_register_in_turn_and_knows_what_names_what(vocabulary)
     named = [vocabulary.words[i] for i in targets[found.rows].tolist()]
     assert named == ["the", "ball"] * 2
     assert found.owners.tolist() == [0, 0, 1, 1, 2, 3] and found.boxes.shape == (6, 4)
+    answers = [vocabulary.words[i] for i in targets[found.answers].tolist()]
+    assert [word.removeprefix("##") for word in answers] == ["2", "5", "0", "flies"] * 2
     assert (found.words[1] == PAD).any() and (found.words == END).sum() == 4
 
 

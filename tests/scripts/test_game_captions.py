@@ -106,6 +106,9 @@ def test_a_true_description_has_full_marks(pairs):
     assert figures["describe_game"] == 100 and figures["describe_strange"] == 0
     assert "comment_mentioned" not in figures and figures["comment_true"] == 100
     assert list(game_marks(pairs, range(6), said)) == [100] * 6
+    silent = [caption("Who knows?", pairs) for _ in said]
+    figures = judge_games(pairs, range(6), {"describe": silent, "comment": said})
+    assert figures["score"] == pytest.approx(100 / 3)  # who states nothing says nothing true
 
 
 def test_falsehood_and_silence_cost(pairs):
