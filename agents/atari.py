@@ -55,7 +55,7 @@ from playground.errors import UserError, nearest
 
 FRAMES_PER_STEP = 4  # emulator frames an agent step (Mnih et al. 2015)
 FRAMES_PER_SECOND = 60  # NTSC
-MAX_FRAMES = 108_000  # 30 minutes of play (Machado et al. 2018; ALE's usual limit)
+MAX_FRAMES = 108_000  # 30 minutes of play (Hessel et al. 2018, Dopamine; ALE's usual limit)
 NATURE_MAX_FRAMES = 18_000  # 5 minutes of play (Mnih et al. 2015, "Evaluation procedure")
 # ale-py bundles these four but has no one-player settings for them: loading one ends the process.
 TWO_PLAYER_ROMS = frozenset({"combat", "joust", "maze_craze", "warlords"})

@@ -10,32 +10,38 @@ al. 2016), distribution (Bellemare et al. 2017, Dabney et al. 2018a, 2018b), mun
 et al. 2020), noise (Fortunato et al. 2018), backbone, trunk_norm and max_pool (Espeholt et al.
 2018, Clark et al. 2024). What is learned is in ``agents.losses``, of pure functions in
 ``agents.targets``; layers are in ``agents.qnetwork`` and ``agents.heads``, the replay in
-``agents.replay`` and, on a GPU, ``agents.device_rows``. Evaluation follows Machado et al. 2018.
+``agents.replay`` and, on a GPU, ``agents.device_rows``. Evaluations are of whole games, apart from
+those of the training, under the protocol's rules: ``machado`` has Dopamine's (Castro et al. 2018),
+Machado et al. 2018 with the game's minimal actions instead of all 18 and 30 minutes a game.
 
 Departs from the paper:
 
 Preset ``nature2015`` keeps the settings of Mnih et al. 2015, Extended Data Table 1, but
 - rewards, life losses and observations come from ale-py's vector environment (its own grey
-  palette; two frames max-pooled after grey; no FIRE press but at a game's start);
+  palette; two frames max-pooled after grey; FIRE is left to the agent);
 - with more than one environment, N agent steps are made at once and their updates follow
   together, so an update sees frames up to N steps later than in the paper;
 - exploration falls from the first step on, also while the replay fills;
 - the loss is a batch's mean, the paper's code sums: RMSprop's epsilon is scaled to give its steps.
 
-Preset ``laptop`` (Pong past 18 in 0.5 to 1 million agent steps) differs from it by: half as many
-channels and hidden units with LayerNorm; a shared hidden layer under a dueling head; 3-step
-returns; prioritised replay; Adam; batches of 64 every 8 agent steps; a target copied every 500
-updates; exploration that ends at 0.01 after 100,000 agent steps; a replay of 300,000.
+Preset ``laptop`` (Pong at 18 to 20 after 0.8 to 1.05 million agent steps under ``sb3``, RESULTS 3)
+differs from it by: the protocol ``machado``, in which lives are not ends; 8 environments; learning
+from 10,000 agent steps on; half as many channels and hidden units with LayerNorm; a shared hidden
+layer under a dueling head; 3-step returns; prioritised replay; Adam; batches of 64 every 8 agent
+steps; a target copied every 500 updates; exploration that ends at 0.01 after 100,000 agent steps; a
+replay of 300,000.
 
 Preset ``beyond`` has the settings of Clark et al. 2024 ("Beyond the Rainbow"), but
 - value and advantages share one hidden layer, with LayerNorm, a variant of theirs;
-- exploration ends at 0.01 and stays there; theirs is switched off after 100 million frames;
+- exploration falls linearly to 0.01 and stays there; theirs falls as an exponential, more slowly at
+  the end (0.37 after 2 million agent steps), and is switched off after 100 million frames;
 - acting takes the mean of 8 fixed quantiles, theirs of 8 random ones;
-- the exponent of the importance weights stays at 0.45, theirs rises to 1;
+- the exponent of the importance weights is 0.45; their code has that setting, too, but weighs by
+  the exponent of the priorities, 0.2;
 - noise is drawn anew at each forward, also of the target network, which is greedy nowhere.
-As in their code, Munchausen's log-policy of the action taken is that of the online network, in the
-same forward (Vieillard et al. take the target network's, another forward), and the priority is the
-size of the differences between quantiles (their mean; in the code the sum over one side).
+As in their code, Munchausen's log-policy of the action taken is that of the online network, here in
+the same forward (Vieillard et al. take the target network's, another forward), and the priority is
+the size of the differences between quantiles (their mean; in the code the sum over one side).
 
 A protocol whose name ends in ``_lives`` is no paper's: the loss of a life ends the bootstrap under
 sticky actions.

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 # Added to the seed of evaluations: their emulators' seeds are none of a training's.
 EVALUATION_SEEDS = 1_000_003
+# Added to the seed by who scores a trained agent: a training's own evaluations, by which its best
+# agent was chosen, are of other games.
+FRESH_SEEDS = 1_000_000_007
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,8 @@ def evaluate(
 
     Args:
         epsilon: part of random actions, in [0, 1].
-        seed: of emulators and exploration; a training of the same seed meets other emulators.
+        seed: of emulators and exploration; a training of the same seed meets other emulators, but
+            its evaluations have these: see ``FRESH_SEEDS``.
         envs: games played at once (at most ``episodes``).
         stop: asked at every step whether to give up.
         on_game: called after each game, with the returns of all that have ended.

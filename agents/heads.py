@@ -63,7 +63,8 @@ class FractionEmbedding(nn.Module):
 
     def forward(self, fractions: Tensor) -> Tensor:
         multiples = math.pi * torch.arange(COSINES, device=fractions.device)
-        return F.relu(self.linear(torch.cos(fractions[..., None] * multiples)))
+        cosines = torch.cos(fractions[..., None] * multiples)
+        return F.relu(self.linear(cosines.to(self.linear.weight.dtype)))
 
 
 def midpoints(count: int, device: torch.device | None = None) -> Tensor:

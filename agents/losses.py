@@ -83,7 +83,9 @@ def quantiles_loss(
             reward = reward + munchausen_bonus(values.mean(2), action, c.munchausen)
             after = soft_value(next_values, next_q)
         else:
-            chooser = online(following) if c.double else next_q
+            # Another sample chooses, where there are samples: what chose by its own would flatter.
+            fresh = target(following) if c.distribution == "iqn" else next_q
+            chooser = online(following) if c.double else fresh
             after = of_action(next_values, chooser.argmax(1))
         wanted = distribution_target(reward, discount, after)  # (B, J)
     z = of_action(values, action)  # (B, K)

@@ -3,7 +3,8 @@
 Frames, agent steps and updates are different units: 1 agent step = 4 emulator frames, one update =
 one batch.
 
-``nature2015`` is Mnih et al. 2015; ``laptop`` what learns Pong on one core in about an hour;
+``nature2015`` is Mnih et al. 2015; ``laptop`` what learns Pong on one core in about an hour (under
+``sb3``);
 ``beyond`` has the shape of "Beyond the Rainbow" (Clark et al. 2024), for a GPU; ``minutes`` that of
 PQN (Gallici et al. 2024), without a replay, for runs of minutes; ``sb3`` is Stable-Baselines3's
 own. Where each departs from its paper is told in ``agents.dqn`` and ``agents.pqn``.

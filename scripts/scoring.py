@@ -14,7 +14,7 @@ from typing import Any
 
 from agents.agent import Agent
 from agents.atari import Protocol, protocol
-from agents.evaluation import Evaluation, Stopped, evaluate
+from agents.evaluation import FRESH_SEEDS, Evaluation, Stopped, evaluate
 from playground import signals
 from playground.classifier import Classifier, Ensemble, count_parameters, is_classifier, load
 from playground.classifier import evaluate as evaluate_classifier
@@ -109,7 +109,7 @@ def _score_agent(args: argparse.Namespace) -> None:
     result = _played(agent, rules, args)
     if args.json:
         about = {"source": source, "trained_under": agent.protocol, "episodes": args.episodes}
-        print(dumps({**about, **result.to_json()}))
+        print(dumps({**about, **result.to_json(), "seed": args.seed}))
     else:
         _tell(result, args)
     if len(result.returns) < args.episodes:
@@ -129,7 +129,7 @@ def _played(agent: Agent, rules: Protocol, args: argparse.Namespace) -> Evaluati
         with signals.caught(ask), _counting(args.episodes, agent.game) as count:
             return evaluate(
                 agent, protocol=rules, episodes=args.episodes, epsilon=args.epsilon,
-                seed=args.seed, stop=lambda: asked, on_game=count,
+                seed=FRESH_SEEDS + args.seed, stop=lambda: asked, on_game=count,
             )  # fmt: skip
     except Stopped as stopped:
         if stopped.finished is None:

@@ -25,7 +25,7 @@ from agents import dqn
 from agents.agent import ZOO, Agent, read_weights
 from agents.atari import FRAMES_PER_STEP, PROTOCOLS, protocol
 from agents.dqn import DQNConfig
-from agents.evaluation import evaluate
+from agents.evaluation import FRESH_SEEDS, evaluate
 from agents.references import References, at, read
 from playground.config import from_json, to_json
 from playground.errors import UserError
@@ -36,8 +36,6 @@ from scripts.benchmarks.cards import COURSE, evaluations, flags
 LARGEST_BYTES = 4_000_000
 SCORES = ("machado", "sb3")
 MARKS = ("Dopamine Rainbow", "Dopamine IQN")  # the first is what an agent is to reach
-# Far from the seeds of trainings (small) and of their evaluations (1,000,003 more).
-FRESH_SEED = 1_000_000_007
 
 README = """# The agents that ship
 
@@ -100,7 +98,7 @@ def add(args: argparse.Namespace) -> None:
         agent = read_weights(weights)  # as it ships: fp16
     card = make_card(run, agent, args.command, args.course)
     epsilon = card["settings"]["eval_epsilon"] if args.epsilon is None else args.epsilon
-    seed = FRESH_SEED + run.settings["trainer"]["seed"]
+    seed = FRESH_SEEDS + run.settings["trainer"]["seed"]
     if args.references:
         card["marks"] = marks(read(args.references), card["game"], card["agent_steps"])
     for rules in SCORES:
