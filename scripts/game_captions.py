@@ -82,8 +82,9 @@ class GamePairs:
             boxes = self.shares(known.boxes, name)
             if boxes:
                 found.append(Named(start, end, boxes))
+        where = (*known.boxes, *TABLES[game].displays)
         for start, end, name in answers_in(spoken, game):
-            found.append(Named(start, end, self.shares(known.boxes, name), answers=True))
+            found.append(Named(start, end, self.shares(where, name), answers=True))
         return Told(spoken.text, found)
 
     def shown(self, index: int) -> Sequence[Shown]:

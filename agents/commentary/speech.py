@@ -164,7 +164,8 @@ def answers_in(spoken: Spoken, game: str) -> tuple[tuple[int, int, str], ...]:
     """Where a text answers questions: (start, end in characters, name of the boxes it is about).
 
     Those are the slots of its clauses, and, where a clause states what has none, the words around
-    its nouns; "" for what is about no object, or several, as a score is.
+    its nouns. Boxes are those of `Moment.boxes` and of `Table.displays`; "" for what is about
+    several things, or about none that has a place.
     """
     text, boxes = spoken.text.lower(), _boxes(game)
 
@@ -187,9 +188,10 @@ def answers_in(spoken: Spoken, game: str) -> tuple[tuple[int, int, str], ...]:
 
 @cache
 def _boxes(game: str) -> dict[str, str]:
-    """The name of the boxes of each subject that has some."""
+    """The name of the boxes of each subject that has some, its display's included."""
     seen: tuple[Thing | Crowd, ...] = (*TABLES[game].things, *TABLES[game].crowds)
-    return {each.subject: each.box for each in seen}
+    found = {each.subject: each.box for each in seen}
+    return {box.name: box.name for box in TABLES[game].displays} | found
 
 
 def _capital(text: str) -> str:

@@ -112,6 +112,7 @@ class Figure:
     per: what is shown is the fact divided by this, rounded down. near: facts within this distance
     are true as well. names: instead of the number, the first name whose bound is not exceeded.
     none: whether a full description has it while it is 0. events: which of its changes are told.
+    display: left, top, width and height in pixels of where the screen shows it; () is not known.
     """
 
     subject: str
@@ -123,6 +124,7 @@ class Figure:
     names: tuple[tuple[str, int], ...] = ()
     none: bool = True
     events: tuple[str, ...] = ("rises by",)
+    display: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,11 @@ class Table:
     nouns: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     describing: tuple[tuple, ...] = ()
     commenting: tuple[tuple, ...] = ()
+
+    @property
+    def displays(self) -> tuple[Box, ...]:
+        """Where the screen shows its figures, each by the name of its subject."""
+        return tuple(Box(each.subject, *each.display) for each in self.figures if each.display)
 
 
 Spot = tuple[int, float, float]  # frame of the clip, centre x, centre y

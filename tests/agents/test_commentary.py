@@ -8,6 +8,7 @@ import itertools
 import random
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from agents.commentary import (
     GAMES,
     SPACING,
     TABLES,
+    Example,
     comment,
     describe,
     examples,
@@ -31,7 +33,7 @@ from agents.commentary.facts import BORDER_PX
 from agents.commentary.grammar import clause
 from agents.commentary.slots import NUMBERS
 from agents.commentary.speech import answers_in, description, remark, words_of
-from agents.commentary.table import Moment, Statement, Table, Truth
+from agents.commentary.table import Moment, Statement, Table, Truth, Value
 from playground.errors import UserError
 from playground.frames import Box
 
@@ -132,7 +134,19 @@ def test_single_frames_never_speak_of_motion(game: str) -> None:
             assert not MOVING.search(text), text
 
 
-@pytest.mark.parametrize("game", ["pong", "boxing", "seaquest"])
+def displayed(clips: Sequence[Example]) -> dict[tuple[str, Value], np.ndarray]:
+    """Of each value of a figure that is told, the pixels where the screen shows it."""
+    found = {}
+    for one in clips:
+        answers = one.truth.answers()
+        for name, x, y, width, height in map(astuple, TABLES[one.game].displays):
+            if (name, "is") in answers:
+                pixels = one.frames[-1][y : y + height, x : x + width]
+                found[name, answers[name, "is"]] = pixels
+    return found
+
+
+@pytest.mark.parametrize("game", ["pong", "boxing", "seaquest", "space_invaders"])
 def test_what_is_said_of_play_is_true_and_repeats_by_seed(game: str) -> None:
     first = list(itertools.islice(examples(game, 3), 24))
     again = list(itertools.islice(examples(game, 3), 24))
@@ -146,6 +160,11 @@ def test_what_is_said_of_play_is_true_and_repeats_by_seed(game: str) -> None:
         for example in (one, still):
             assert example.game == game
             check(example.truth, rng)
+    shown = displayed(first)
+    assert {name for name, _ in shown} == {box.name for box in TABLES[game].displays}
+    for (name, value), pixels in shown.items():
+        others = [p for (n, v), p in shown.items() if n == name and v != value]
+        assert not any(np.array_equal(pixels, p) for p in others), (name, value)
     assert not np.array_equal(first[0].frames, other.frames)
     assert describe(first[0].truth, random.Random(0)) == describe(first[0].truth, random.Random(0))
     with pytest.raises(UserError, match="No captions are known for tetris"):
@@ -342,7 +361,8 @@ def test_answers_are_found_in_what_is_said_and_belong_to_what_it_is_about() -> N
         spoken = remark(truth, rng)
         fixed |= {(spoken.text[a:b].strip(), box) for a, b, box in answers_in(spoken, "pong")}
     assert ("straight down", "ball") in slots and ("at the bottom", "player") in slots
-    assert any(text.isdigit() and not box for text, box in slots)  # points have no box
+    assert any(text[0].isdigit() and box == "green points" for text, box in slots)
+    assert {box.name for box in TABLES["pong"].displays} == {"green points", "orange points"}
     assert ("is heading for", "ball") in fixed  # the words around its nouns
 
 

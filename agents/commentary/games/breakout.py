@@ -30,8 +30,14 @@ TABLE = Table(
         Thing("ball", "ball", main_motion=True, absent=True, appears=True),
     ),
     figures=(
-        Figure("score", "score", ("point", "points")),
-        Figure("lives", "lives", ("life", "lives"), events=("rises by", "falls by")),
+        Figure("score", "score", ("point", "points"), display=(36, 5, 42, 11)),
+        Figure(
+            "lives",
+            "lives",
+            ("life", "lives"),
+            events=("rises by", "falls by"),
+            display=(98, 5, 16, 11),
+        ),
         Figure(
             "bricks", "bricks", near=5, events=(), names=(("few", 36), ("half", 72), ("most", 108))
         ),

@@ -15,8 +15,14 @@ TABLE = Table(
     ),
     crowds=(Crowd("demons", "demon", ("demon", "demons"), unsure="shapeless demon"),),
     figures=(
-        Figure("score", "score", ("point", "points")),
-        Figure("lives", "lives", ("life", "lives"), events=("rises by", "falls by")),
+        Figure("score", "score", ("point", "points"), display=(56, 5, 48, 12)),
+        Figure(
+            "lives",
+            "lives",
+            ("life", "lives"),
+            events=("rises by", "falls by"),
+            display=(14, 186, 50, 9),
+        ),
     ),
     nears=(Near("demon bombs", ("bomb",), "purple cannon", 14, 40),),
     nouns={

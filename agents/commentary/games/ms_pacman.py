@@ -38,8 +38,14 @@ TABLE = Table(
         Thing("fruit", "fruit", appears=True, main=False),
     ),
     figures=(
-        Figure("score", "score", ("point", "points")),
-        Figure("lives", "lives", ("life", "lives"), events=("rises by", "falls by")),
+        Figure("score", "score", ("point", "points"), display=(55, 185, 50, 11)),
+        Figure(
+            "lives",
+            "lives",
+            ("life", "lives"),
+            events=("rises by", "falls by"),
+            display=(10, 171, 60, 15),
+        ),
     ),
     nears=(Near("ghost", tuple(_GHOSTS), "Ms. Pac-Man", 4, 28),),
     extra=_extra,

@@ -24,14 +24,21 @@ TABLE = Table(
         Crowd("divers", "diver", ("diver", "divers")),
     ),
     figures=(
-        Figure("score", "score", ("point", "points")),
-        Figure("lives", "lives", ("life", "lives"), events=("rises by", "falls by")),
+        Figure("score", "score", ("point", "points"), display=(60, 8, 48, 11)),
+        Figure(
+            "lives",
+            "lives",
+            ("life", "lives"),
+            events=("rises by", "falls by"),
+            display=(56, 21, 60, 11),
+        ),
         Figure(
             "divers on board",
             "divers",
             ("diver", "divers"),
             none=False,
             events=("rises by", "falls by"),
+            display=(56, 176, 80, 12),
         ),
         Figure(
             "oxygen",
@@ -39,6 +46,7 @@ TABLE = Table(
             near=3,
             events=(),
             names=(("low", 20), ("middling", 44), ("full", 64)),
+            display=(48, 169, 66, 7),
         ),
     ),
     nears=(

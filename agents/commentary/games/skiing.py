@@ -64,8 +64,8 @@ TABLE = Table(
         Crowd("moguls", "mogul", ("mogul", "moguls"), main=False),
     ),
     figures=(
-        Figure("gates", "gates", ("gate", "gates"), events=("falls by",)),
-        Figure("clock", "centiseconds", per=100, near=3, events=()),
+        Figure("gates", "gates", ("gate", "gates"), events=("falls by",), display=(62, 5, 24, 10)),
+        Figure("clock", "centiseconds", per=100, near=3, events=(), display=(56, 14, 44, 11)),
     ),
     pairs=(Pair("next gate", "skier", "x", 14),),
     nears=(Near("tree", ("tree",), "skier", 6, 24),),
