@@ -223,6 +223,8 @@ class Captioning(nn.Module):
             with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
                 return self.parts.encoder(to_memory_input(pixels, mirrored))
 
+        if self.progress == 0 < self.silent:
+            trainer.say(f"The first {self.silent:,} updates learn what things do, not to tell it.")
         if not self._is_critical(self.progress):
             if 0 < self.silent == self.progress:  # or they would be of a decoder at random
                 trainer.restart_averages(self.optimizers["captioner"])
