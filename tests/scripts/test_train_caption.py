@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ SMALL = [
     *("--batch-size", "4", "--samples", "6", "--warmup", "1", "--min-count", "1"),
     *("--precision", "fp32", "--threads", "1", "--log-every", "1"),
 ]
+GAMES = ["--data", "atari:pong"]
 WORDS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
 
 
@@ -299,7 +301,14 @@ def test_watch_speaks(played, capsys):
         (["train", "caption"], "--data"),
         (["train", "caption", "--data", "mnist:x"], "no captions"),
         (["train", "caption", "--data", "atari:tetris"], "tetris"),
-        (["train", "caption", "--data", "atari:pong", "--clips", "0"], "starts at 1"),
+        (["train", "caption", *GAMES, "--clips", "0"], "starts at 1"),
+        (["train", "caption", *GAMES, "--hidden", "161"], "multiple of 4"),
+        (["train", "caption", *GAMES, "--layer", "relu9_9"], "No layer"),
+        (["train", "caption", *GAMES, "--start", "nowhere"], "no file"),
+        (
+            ["train", "caption", "--data", "atari:pong", "--critical", "5", "--steps", "5"],
+            "nothing",
+        ),
         (["train", "caption", "--data", "flickr8k:none"], "no folder"),
         (["train", "caption", "--data", "x", "--frames", "2"], "know clips"),
         (["train", "caption", "--data", "x", "--size", "32,48"], "squares"),
@@ -319,6 +328,13 @@ def test_mistakes_are_one_sentence(argv, part, capsys, monkeypatch):
     error = capsys.readouterr().err.strip()
     assert part in error and "Traceback" not in error and len(error.splitlines()) == 1
     assert not Path("runs").exists() or not list(Path("runs").rglob("config.json"))
+
+
+def test_a_training_that_ends_before_its_first_words_says_so():
+    task = SimpleNamespace(seen=None, mute=True, silent=7)
+    run = SimpleNamespace(metrics=lambda: [{"step": 3, "evaluate/score": 0.0}])
+    (line,) = train_caption._finish(task, run)
+    assert "no words yet" in line and line.endswith("begin at 7.")
 
 
 def test_pictures_that_cannot_be_read(trained, photos, capsys):
