@@ -135,5 +135,5 @@ def for_clips(config: CaptionConfig) -> CaptionConfig:
         hidden=160 if looks else 256, dropout=0.05, min_count=1, digits=True, longest=LENGTH - 2,
         batch_size=16, sentences=4, updates=8000, learning_rate=1e-3, weight_decay=0.01,
         encoder_rate=1e-3, mirrored=False, smoothing=0.0, grounding=0.2 if looks else 0.0,
-        samples=450, differences=True, auxiliary=0.5, auxiliary_first=0.25, stress=3.0,
+        samples=450, differences=True, auxiliary=0.5, auxiliary_first=0.25,
     )  # fmt: skip

@@ -25,7 +25,7 @@ from agents.commentary.speech import (
     words_of,
 )
 from agents.commentary.store import Clips, Known
-from agents.commentary.table import Statement
+from agents.commentary.table import Statement, to_another
 from generators.caption_judges import Critic, Judge
 from generators.caption_pairs import Named, Pairs, Rectangle, Shown, Told, cells_of
 from generators.captioner import Caption
@@ -99,8 +99,7 @@ class GamePairs:
             for s in sorted(known.truth.said, key=str)
             if len(boxes.get(s.subject, ())) == 1
             and s.relation not in ("is", "row", "column")
-            and " from " not in s.relation
-            and not s.relation.startswith("distance to")
+            and not to_another(s.relation)
         ]
 
     def references(self, index: int) -> Sequence[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -17,7 +17,15 @@ from typing import NamedTuple
 from agents.commentary.games import TABLES
 from agents.commentary.grammar import Clause, Mark, Noun, Said, clause
 from agents.commentary.slots import Slot
-from agents.commentary.table import Crowd, Question, Statement, Table, Thing, Truth
+from agents.commentary.table import (
+    Crowd,
+    Question,
+    Statement,
+    Table,
+    Thing,
+    Truth,
+    to_another,
+)
 
 MOODS = {
     "good": ("nice", "well done", "yes"),
@@ -169,9 +177,11 @@ def answers_in(spoken: Spoken, game: str) -> tuple[tuple[int, int, str], ...]:
     """
     text, boxes = spoken.text.lower(), _boxes(game)
 
-    def about(questions: Iterable[Question]) -> str:
+    def about(questions: Collection[Question]) -> str:
         subjects = {subject for subject, _ in questions}
-        return boxes.get(subjects.pop(), "") if len(subjects) == 1 else ""
+        if len(subjects) > 1 or any(to_another(relation) for _, relation in questions):
+            return ""
+        return boxes.get(subjects.pop(), "")
 
     found = []
     for each, words, marks in spoken.clauses:
@@ -179,7 +189,7 @@ def answers_in(spoken: Spoken, game: str) -> tuple[tuple[int, int, str], ...]:
         last, parts = 0, [*marks, Mark(len(words), len(words), Noun(()))]
         for start, end, part in parts:
             if each.fixed and start > last:
-                found.append((at + last, at + start, about(fact.question for fact in each.fixed)))
+                found.append((at + last, at + start, about([fact.question for fact in each.fixed])))
             if isinstance(part, Slot):
                 found.append((at + start, at + end, about(part.questions)))
             last = end

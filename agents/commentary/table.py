@@ -17,7 +17,13 @@ Value = str | int
 Question = tuple[str, str]  # subject, relation
 Colours = tuple[tuple[int, int, int], ...]
 
+
 SLOW_PX = 3  # between two frames of a clip; what moves less cannot be told from rest
+
+
+def to_another(relation: str) -> bool:
+    """Whether a relation tells how its subject stands to another thing."""
+    return " from " in relation or relation.startswith("distance to")
 
 
 @dataclass(frozen=True)

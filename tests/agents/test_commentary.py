@@ -364,6 +364,7 @@ def test_answers_are_found_in_what_is_said_and_belong_to_what_it_is_about() -> N
     assert any(text[0].isdigit() and box == "green points" for text, box in slots)
     assert {box.name for box in TABLES["pong"].displays} == {"green points", "orange points"}
     assert ("is heading for", "ball") in fixed  # the words around its nouns
+    assert {box for text, box in fixed if "level" in text or "too low" in text} == {""}  # of two
 
 
 @pytest.mark.parametrize("game", GAMES)
