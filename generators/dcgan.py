@@ -18,10 +18,10 @@ normal latent numbers, batches of 64.
 
 The preset `modern` halves the layers once more and adds what keeps a GAN alive: a penalty on the
 critic's gradients (R1), another on dreams of a kind that differ less than real pictures do (after
-Mao et al. 2019), DiffAugment, an averaged generator, self-modulation, and grounds: pictures
-are sorted into kinds (see `gan_kinds`), each dream is drawn on the median picture of its kind, and
-the critic sees only how a picture differs from that. The preset `projected`
-has a critic on features that do not learn; a critic with spectral norm is --norm spectral, and two
+Mao et al. 2019), DiffAugment, an averaged generator, self-modulation, and, for screens of games,
+grounds: pictures are sorted into kinds (see `gan_kinds`), each dream is drawn on the median picture
+of its kind, and the critic sees only how a picture differs from that. The preset `projected` has a
+critic on features that do not learn; a critic with spectral norm is --norm spectral, and two
 time scales (TTUR) are --critic-rate. Measured beside one another in scripts/benchmarks/RESULTS.md.
 """
 
@@ -71,9 +71,11 @@ class DCGANConfig:
     size: int = setting(64, "side of the pictures: 32, 64 or 128", "px")
     classes: bool = setting(False, "conditioned on the class: the game, or the folder")
     kinds: int | None = setting(
-        None, "that the pictures of each class are sorted into (none: 1 to 64, by their number)"
+        None, "that the pictures of each class are sorted into (none: up to 64 of games, else 1)"
     )
-    grounds: bool = setting(True, "classes and kinds, if any, are drawn on their median pictures")
+    grounds: bool | None = setting(
+        None, "classes and kinds, if any, are drawn on their median pictures (none: of games)"
+    )
     latent: int = setting(100, "length of the vector that a picture is made from")
     width: int = setting(32, "channels of the generator's last layer but one")
     kernel: int = setting(4, "side of the strided convolutions: 4, or 5 as in the paper")
@@ -182,12 +184,17 @@ class DCGAN(nn.Module):
             raise UserError("--classes needs pictures of two or more classes.")
         channels = pictures.channels
         labels = pictures.labels if classes else torch.zeros_like(pictures.labels)
-        self.kinds = self._kinds(max(1, len(classes)))
+        # Screens of games have grounds, what moves over them is little, and is soon always at the
+        # same places. Other pictures of a kind have no common ground, and kinds, as few as they
+        # are, are all that is learned of them in the end (RESULTS 13, Stacked-MNIST).
+        games = parse(config.data)[0] == "atari"
+        self.kinds = self._kinds(max(1, len(classes)), games)
+        grounds = games if config.grounds is None else config.grounds
         spread = config.spread
-        if spread is None:  # what moves over a ground is little, and soon always at the same places
-            spread = SPREAD if parse(config.data)[0] == "atari" else 0.0
+        if spread is None:
+            spread = SPREAD if games else 0.0
         # As a run is to remember it.
-        self.config = config = replace(config, kinds=self.kinds, spread=spread)
+        self.config = config = replace(config, kinds=self.kinds, grounds=grounds, spread=spread)
         if self.kinds > 1:
             count = max(1, len(classes))
             if self.kinds * count > len(pictures):
@@ -202,7 +209,7 @@ class DCGAN(nn.Module):
         shares = self._shares(classes)
         self.plan = Plan(
             config.size, channels, config.latent, config.width, classes, config.modulated,
-            config.kernel, config.noise, config.grounds and bool(classes or shares), shares,
+            config.kernel, config.noise, grounds and bool(classes or shares), shares,
         )  # fmt: skip
         self.generator = self.plan.build()
         if self.plan.grounds:
@@ -228,9 +235,9 @@ class DCGAN(nn.Module):
         self._scorer: Scorer | None = None
         self._dreamer: Dreamer | None = None  # of the newest evaluation
 
-    def _kinds(self, classes: int) -> int:
+    def _kinds(self, classes: int, games: bool) -> int:
         """How many kinds the pictures of each class are sorted into."""
-        if self.config.kinds is not None or not self.config.modulated:
+        if self.config.kinds is not None or not self.config.modulated or not games:
             return self.config.kinds or 1
         found = len(self.pictures) // (OF_KIND * classes)
         return max(1, min(KINDS, ALL_KINDS // classes, found))

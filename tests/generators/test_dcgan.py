@@ -28,10 +28,12 @@ TINY: dict[str, Any] = {
 }
 # All that keeps state: averages, batch norms, spectral norms, penalties, augmentation, kinds.
 FULL = replace(
-    PRESETS["modern"], **TINY, classes=True, kinds=2, norm="spectral", loss="relativistic",
+    PRESETS["modern"], **TINY, classes=True, kinds=2, grounds=True, norm="spectral",
+    loss="relativistic",
     spread=1.0, r1=1.0, r2=0.5, penalty_every=2, critic_steps=2,
     augment=("colour", "translation", "cutout", "mirror"),
 )  # fmt: skip
+GAMES = {"data": "atari:pong"}  # in name
 
 
 def blobs(count: int, seed: int = 0, classes: int = 2, size: int = 32) -> Pictures:
@@ -204,7 +206,7 @@ def test_pictures_all_the_same(tmp_path):
 def test_classes_are_drawn_on_their_median_pictures(tmp_path, sets):
     learned, held_out = sets
     empty = Pictures(learned.read(torch.arange(96)), learned.labels, (*learned.classes, "none"))
-    config = replace(PRESETS["modern"], **TINY, classes=True, kinds=1)
+    config = replace(PRESETS["modern"], **TINY, classes=True, grounds=True)
     task = DCGAN(config, empty, held_out)
     with torch.no_grad():
         task.generator.last.weight.zero_()
@@ -222,19 +224,21 @@ def test_classes_are_drawn_on_their_median_pictures(tmp_path, sets):
 @pytest.mark.parametrize(
     ("settings", "labels"),
     [
-        ({}, 16),
-        ({"classes": True}, 32),
+        ({}, 0),
+        (GAMES, 16),
+        ({**GAMES, "classes": True}, 32),
         ({"classes": True, "kinds": 3}, 6),
         ({"kinds": 3}, 3),
         ({"kinds": 1}, 0),
-        ({"modulated": False}, 0),
+        ({**GAMES, "modulated": False}, 0),
     ],
 )
 def test_how_many_kinds_there_are(settings, labels, sets, monkeypatch):
     for name, number in (("KINDS", 16), ("ALL_KINDS", 48), ("OF_KIND", 2)):
         monkeypatch.setattr(dcgan, name, number)
-    task = DCGAN(replace(PRESETS["modern"], **TINY, **settings), *sets)
+    task = DCGAN(replace(PRESETS["modern"], **{**TINY, **settings}), *sets)
     assert task.plan.labels == labels
+    assert task.plan.grounds == ("data" in settings and labels > 0)
     if "kinds" not in settings and labels:
         assert len(task.labels.unique()) == labels
     classes = 2 if settings.get("classes") else 1
@@ -247,7 +251,7 @@ def test_how_many_kinds_there_are(settings, labels, sets, monkeypatch):
 
 
 def test_few_pictures_have_few_kinds(sets, monkeypatch):
-    config = replace(PRESETS["modern"], **TINY)
+    config = replace(PRESETS["modern"], **{**TINY, **GAMES})
     count = len(sets[0])
     for of_kind, kinds in ((count // 3, 3), (count // 2, 2), (count, 0), (count + 1, 0)):
         monkeypatch.setattr(dcgan, "OF_KIND", of_kind)
