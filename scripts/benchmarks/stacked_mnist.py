@@ -3,11 +3,11 @@
     python scripts/benchmarks/stacked_mnist.py --data mnist:DIR --classifier RUN
 
 Each picture has a digit drawn at random in each of its channels (Metz et al. 2017, "Unrolled
-Generative Adversarial Networks"), --pictures of them at 32 pixels. A generator without classes learns
-them for --updates; a classifier of digits (a run of `train classify --data mnist:DIR`) reads the
-channels of --samples dreams, in the end and at each multiple of --every. A mode is found when one dream at least shows it; `kl` is the divergence of the
-modes' shares from equal ones, in nats. The same is said of real digits stacked anew. Other flags
-are settings of `train dcgan`.
+Generative Adversarial Networks"), --pictures of them at 32 pixels. A generator without classes
+learns them for --updates; a classifier of digits (a run of `train classify --data mnist:DIR`) reads
+the channels of --samples dreams, in the end and at each multiple of --every. A mode is found when
+one dream at least shows it; `kl` is the divergence of the modes' shares from equal ones, in nats.
+The same is said of real digits stacked anew. Other flags are settings of `train dcgan`.
 """
 
 from __future__ import annotations
