@@ -564,7 +564,6 @@ def check_start(config: CaptionConfig, made: Plan, wanted: Plan) -> None:
 
 def rehearse(config: CaptionConfig, registers: Sequence[str], steps: int | None) -> None:
     """UserError for what no training of such pairs can begin with, before they are gathered."""
-    config.check()
     config.horizon(steps)
     plan = plan_of(config, registers)
     if config.start:

@@ -30,7 +30,7 @@ from playground.data import parse
 from playground.errors import UserError
 from playground.run import Run, atomic_path, read_json, write_json
 from playground.trainer import TrainerConfig
-from scripts.benchmarks.cards import COURSE, content_of, file_of, trained
+from scripts.benchmarks.cards import COURSE, content_of, file_of, plain, trained
 from scripts.benchmarks.measuring import run as run_benchmark
 
 GAMES = (
@@ -74,6 +74,7 @@ def main() -> int:
     captioner = load(file_of(run, "caption", args.which))
     if args.published:
         captioner = named(captioner, args.published, args.encoder)
+    captioner.card = plain(captioner.card)
     with tempfile.TemporaryDirectory() as folder:
         captioner.save(Path(folder, args.name))
         content = content_of(Path(folder, args.name))

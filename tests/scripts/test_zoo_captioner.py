@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from generators.captioner import Captioner, Parts, Plan, load
+from generators.captioner import Captioner, Parts, Plan, load, load_own
 from generators.words import Vocabulary
 from playground.errors import UserError
 from playground.weights import ZOO
@@ -53,3 +53,9 @@ def test_cards_have_no_folders():
     assert plain(given) == {
         **given, "data": "flickr8k:flickr8k", "weights": "a.pth",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["games", "photos"])
+def test_files_that_ship_have_no_folders(name):
+    card = load_own(f"zoo:{name}").card
+    assert plain(card) == card and card["data"]
