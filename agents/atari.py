@@ -206,6 +206,15 @@ class Step:
     reset: np.ndarray
 
 
+def usual_reseed_steps(num_envs: int) -> int:
+    """After how many agent steps an environment is seeded anew.
+
+    Of 16 or fewer, 4096, which is 2 % of a core's emulation; of 64, four times as many: a seeding
+    stops 64 emulators, and going on with that training replays a million steps.
+    """
+    return min(max(4096, 256 * num_envs), 16384)
+
+
 class VectorAtari:
     """N emulators of one game, stepped together on native threads.
 
@@ -214,11 +223,13 @@ class VectorAtari:
     an environment's random generators are seeded before the first step of an episode with
     `episode_seed(seed, env, episode)`, and every action since is kept (one byte each).
 
-    Seeding means loading the game anew, 85 ms of one core while an ordinary reset takes 4, so it
-    happens at the first reset after `reseed_steps` agent steps (0: before every episode, which
-    makes each episode repeatable alone). `load_state` replays at most those steps and an episode.
+    Seeding means loading the game anew, 85 ms of one core, while an ordinary reset takes 4, and all
+    environments wait for it. So it happens at the first reset after `reseed_steps` agent steps (0:
+    before every episode, which makes each episode repeatable alone). `load_state` replays at most
+    those steps and an episode.
 
     seed: any non-negative integer. threads: 0 lets ale-py choose, at most one per core.
+    reseed_steps: None, the more environments wait, the rarer: `usual_reseed_steps`.
     """
 
     def __init__(
@@ -228,13 +239,13 @@ class VectorAtari:
         protocol: str | Protocol = "machado",
         seed: int = 0,
         threads: int = 0,
-        reseed_steps: int = 4096,
+        reseed_steps: int | None = None,
     ) -> None:
         self.game = resolve(game)
         self.num_envs = num_envs
         self.protocol = _protocol(protocol)
         self.seed = seed
-        self.reseed_steps = reseed_steps
+        self.reseed_steps = usual_reseed_steps(num_envs) if reseed_steps is None else reseed_steps
         self.action_names = action_names(self.game)
         self.num_actions = len(self.action_names)
         self._env = _native(self.game, num_envs, self.protocol, threads)
@@ -313,6 +324,7 @@ class VectorAtari:
         return {
             "game": self.game,
             "seed": self.seed,
+            "reseed_steps": self.reseed_steps,
             "episode": self._episode.copy(),
             "seeded": self._seeded.copy(),
             "actions": [self._actions[i, : self._length[i]].copy() for i in range(self.num_envs)],
@@ -321,8 +333,8 @@ class VectorAtari:
     def load_state(self, state: dict[str, Any]) -> np.ndarray:
         """Bring every emulator to a saved state by replay; the current (N, 4, 84, 84) uint8.
 
-        The environments start staggered, so that all replays end on the same step. The protocol
-        and `reseed_steps` must be those of the saved environments.
+        The environments start staggered, so that all replays end on the same step, and are seeded
+        as rarely as the saved ones were from here on. The protocol must be theirs.
         """
         if state["game"] != self.game or len(state["actions"]) != self.num_envs:
             raise UserError(
@@ -332,6 +344,7 @@ class VectorAtari:
         if self._sent is not None:
             self.recv()
         self.seed = int(state["seed"])
+        self.reseed_steps = state.get("reseed_steps", 4096)  # files of before it was kept
         histories = [np.asarray(actions, np.uint8) for actions in state["actions"]]
         lengths = np.array([len(history) for history in histories])
         steps = int(lengths.max())

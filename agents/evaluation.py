@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Added to the seed of evaluations: their emulators' seeds are none of a training's.
 EVALUATION_SEEDS = 1_000_003
+# Added to it by a second look at an agent that stands to be a training's best.
+CONFIRMING_SEEDS = 500_000_003
 # Added to the seed by who scores a trained agent: a training's own evaluations, by which its best
 # agent was chosen, are of other games.
 FRESH_SEEDS = 1_000_000_007
@@ -47,6 +49,11 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    def to_metrics(self) -> dict[str, float]:
+        """What a training logs of it."""
+        low, high = self.interval
+        return {"score": self.mean, "low": low, "high": high, "length": self.length}
 
 
 class Game(NamedTuple):
@@ -135,7 +142,9 @@ def evaluate(
     observation = vector.reset()
 
     def found() -> Evaluation:
-        return _evaluation(name, protocol, epsilon, seed, list(chain(*games)))
+        ended = list(chain(*games))
+        returns, steps = [game.score for game in ended], sum(game.length for game in ended)
+        return _evaluation(name, asdict(protocol), epsilon, seed, returns, steps)
 
     try:
         while any(len(g) < q for g, q in zip(games, quota, strict=True)):
@@ -158,23 +167,30 @@ def evaluate(
     return found()
 
 
+def pooled(first: Evaluation, second: Evaluation) -> Evaluation:
+    """Two evaluations of one agent under the same rules as one of all their games."""
+    returns = first.returns + second.returns
+    steps = (first.frames + second.frames) // FRAMES_PER_STEP
+    return _evaluation(first.game, first.protocol, first.epsilon, first.seed, returns, steps)
+
+
 def _evaluation(
-    name: str, rules: Protocol, epsilon: float, seed: int, games: list[Game]
+    name: str, rules: dict[str, Any], epsilon: float, seed: int, returns: list[float], steps: int
 ) -> Evaluation:
-    """The figures of at least one game."""
-    returns = np.array([game.score for game in games])
-    steps = sum(game.length for game in games)
+    """The figures of at least one game; ``steps`` agent steps in all of them."""
+    scores = np.array(returns)
+    mean = float(scores.mean())
     return Evaluation(
         game=name,
-        protocol=asdict(rules),
+        protocol=rules,
         epsilon=epsilon,
         seed=seed,
-        returns=returns.tolist(),
-        mean=float(returns.mean()),
-        median=float(np.median(returns)),
-        std=float(returns.std(ddof=1)) if len(returns) > 1 else 0.0,
-        interval=interval(returns),
-        human_normalised=human_normalised(name, float(returns.mean())),
-        length=steps / len(games),
+        returns=returns,
+        mean=mean,
+        median=float(np.median(scores)),
+        std=float(scores.std(ddof=1)) if len(scores) > 1 else 0.0,
+        interval=interval(scores),
+        human_normalised=human_normalised(name, mean),
+        length=steps / len(scores),
         frames=steps * FRAMES_PER_STEP,
     )

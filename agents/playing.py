@@ -20,7 +20,14 @@ from torch import Tensor, nn
 
 from agents.agent import Agent, load
 from agents.atari import FRAMES_PER_SECOND, Step, VectorAtari, protocol, resolve
-from agents.evaluation import EVALUATION_SEEDS, Stopped, evaluate
+from agents.evaluation import (
+    CONFIRMING_SEEDS,
+    EVALUATION_SEEDS,
+    Evaluation,
+    Stopped,
+    evaluate,
+    pooled,
+)
 from agents.heads import settled
 from agents.presets import DQNConfig
 from agents.qnetwork import QNetwork
@@ -77,6 +84,7 @@ class Playing(nn.Module):
         self.ended = np.zeros(config.envs, dtype=bool)  # the observation is an episode's last
         self.scores = np.zeros(config.envs)  # raw return of the game so far
         self.finished: deque[float] = deque(maxlen=100)  # raw returns of whole games
+        self._evaluation: Evaluation | None = None  # the newest
 
     def _network(self) -> QNetwork:
         c = self.config
@@ -155,19 +163,35 @@ class Playing(nn.Module):
 
         By the first process; the others wait.
         """
-        c = self.config
         if trainer.rank > 0:
             return {}
         try:
-            result = evaluate(
-                self.agent(), protocol=self.rules, episodes=c.eval_episodes,
-                epsilon=c.eval_epsilon, seed=self.seed, stop=lambda: trainer.stopping,
-            )  # fmt: skip
+            self._evaluation = self._whole_games(trainer, self.seed)
         except Stopped:
             return {}
         self._film(trainer)
-        low, high = result.interval
-        return {"score": result.mean, "low": low, "high": high, "length": result.length}
+        return self._evaluation.to_metrics()
+
+    def confirm(self, trainer: Trainer) -> dict[str, Any]:
+        """As many other games of the agent that was just evaluated; the figures of all of them.
+
+        The highest of many noisy means is a lucky one, so that an agent is not kept for one alone.
+        """
+        if trainer.rank > 0:
+            return {}
+        assert self._evaluation is not None
+        try:
+            second = self._whole_games(trainer, self.seed + CONFIRMING_SEEDS)
+        except Stopped:
+            return {}
+        return pooled(self._evaluation, second).to_metrics()
+
+    def _whole_games(self, trainer: Trainer, seed: int) -> Evaluation:
+        c = self.config
+        return evaluate(
+            self.agent(), protocol=self.rules, episodes=c.eval_episodes, epsilon=c.eval_epsilon,
+            seed=seed, stop=lambda: trainer.stopping,
+        )  # fmt: skip
 
     def begin(self, trainer: Trainer) -> None:
         """A film of the untrained network, by the first process."""

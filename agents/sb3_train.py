@@ -31,7 +31,7 @@ from agents import sb3
 from agents.agent import Agent
 from agents.atari import protocol, resolve
 from agents.dqn import DQNConfig
-from agents.evaluation import Stopped, evaluate
+from agents.evaluation import CONFIRMING_SEEDS, Evaluation, Stopped, evaluate, pooled
 from agents.qnetwork import QNetwork
 from agents.rmsprop import CenteredRMSprop
 from playground import signals
@@ -230,22 +230,30 @@ class Watcher(BaseCallback):
 
         Given up when interrupted.
         """
-        c, self.evaluated = self.config, self.num_timesteps
+        self.evaluated = self.num_timesteps
         try:
-            result = evaluate(
-                self.agent, protocol=protocol(c.protocol), episodes=c.eval_episodes,
-                epsilon=c.eval_epsilon, seed=self.settings.seed, stop=lambda: self.interrupted,
-            )  # fmt: skip
+            result = self._whole_games(self.settings.seed)
+            if self._is_best(result):
+                result = pooled(result, self._whole_games(self.settings.seed + CONFIRMING_SEEDS))
         except Stopped:
             return
-        low, high = result.interval
-        figures = {"score": result.mean, "low": low, "high": high, "length": result.length}
+        figures = result.to_metrics()
         self.run.log(self.num_timesteps, **{f"evaluate/{k}": v for k, v in figures.items()})
-        if self.best is None or result.mean > self.best:
+        if self._is_best(result):
             self.best = result.mean
             self._write("best")
         if self.on_progress:
             self.on_progress({"progress": self.num_timesteps, "best": self.best, **figures})
+
+    def _whole_games(self, seed: int) -> Evaluation:
+        c = self.config
+        return evaluate(
+            self.agent, protocol=protocol(c.protocol), episodes=c.eval_episodes,
+            epsilon=c.eval_epsilon, seed=seed, stop=lambda: self.interrupted,
+        )  # fmt: skip
+
+    def _is_best(self, result: Evaluation) -> bool:
+        return self.best is None or result.mean > self.best
 
     def save(self) -> None:
         """Write last.safetensors."""

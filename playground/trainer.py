@@ -18,8 +18,10 @@ and, where it has them, `schedules: dict[str, LRScheduler]` (saved here, stepped
 that gives a loss of typical size, for `precision auto`), `attach(run)` (called once, before
 anything is loaded, for a task that keeps files of its own in the run), `begin(trainer)` (called in
 front of a new training, to keep what the untrained models do), `checkpoint_due: bool` (asks for a
-checkpoint), `reseed(n)` (other random streams, after the n-th return from a divergence),
-`panel_stride: int` (see `panels`), `graph: bool` (its `learn` records) and `join(dict)` (below).
+checkpoint), `confirm(trainer)` (asked where `evaluate` found the best score so far: figures from
+more looks, which count instead), `reseed(n)` (other random streams, after the n-th return from a
+divergence), `panel_stride: int` (see `panels`), `graph: bool` (its `learn` records) and
+`join(dict)` (below).
 
 Call `seed_everything` before building the task: its first weights are drawn there.
 
@@ -28,10 +30,10 @@ the same loop on a task of their own and call `step` equally often; `minimize` a
 so that all keep the same weights (at the start, the first one's). What differs the task says by
 `trainer.rank` and `trainer.world`: its share of each batch. `progress` counts what all of them did
 and is the same in all. Global random generators differ, so augmentation and exploration do.
-`begin` and `evaluate` are called in all of them, and the first one's figures count; `trainer.mean`
-and `gather` put shares together. `state()` is asked of each, and given back to each; a process that
-the checkpoint does not know gets the first one's by `join`, or else by `load_state`. A batch norm
-sees its own process's batch (on GPUs that of all; see `norms`).
+`begin`, `evaluate` and `confirm` are called in all of them, and the first one's figures count;
+`trainer.mean` and `gather` put shares together. `state()` is asked of each, and given back to each;
+a process that the checkpoint does not know gets the first one's by `join`, or else by `load_state`.
+A batch norm sees its own process's batch (on GPUs that of all; see `norms`).
 """
 
 import contextlib
@@ -399,12 +401,13 @@ class Trainer:
         """Score the averaged models; export them, and say so, when they are the best."""
         progress = self.task.progress
         with self._looking(), shared_statistics(self.task), self.updates.averaged():
-            own = self.task.evaluate(self)
-            figures = ranks.by_first(lambda: own)
-            score = float(figures.get("score", math.nan))
-            best = math.isfinite(score) and (self.best is None or score > self.best)
+            figures = self._first(self.task.evaluate)
+            best = self._is_best(figures)
+            if best and hasattr(self.task, "confirm"):
+                figures = self._first(self.task.confirm)
+                best = self._is_best(figures)
             if best:
-                self.best = score
+                self.best = float(figures["score"])
             if best and self.run.writes:
                 with atomic_path(self.run.path / "best.safetensors") as aside:
                     self.task.export(aside)
@@ -413,11 +416,20 @@ class Trainer:
         self.owed = "score" not in figures
         if self.owed:  # given up, as the training is to end
             return False
-        self.score = score
+        self.score = float(figures["score"])
         self.run.log(progress, **{f"evaluate/{key}": value for key, value in figures.items()})
         if self.on_progress:
             self.on_progress({"progress": progress, "best": self.best, **figures})
         return best
+
+    def _first(self, look: Callable[["Trainer"], dict[str, Any]]) -> dict[str, Any]:
+        """The first process's figures of what all of them do."""
+        own = look(self)
+        return ranks.by_first(lambda: own)
+
+    def _is_best(self, figures: dict[str, Any]) -> bool:
+        score = float(figures.get("score", math.nan))
+        return math.isfinite(score) and (self.best is None or score > self.best)
 
     @contextlib.contextmanager
     def _looking(self) -> Iterator[None]:

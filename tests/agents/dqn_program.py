@@ -36,7 +36,7 @@ def train(
     """Train a run, or go on with it."""
     seed_everything(7)
     task: Any = (PQN if config.algorithm == "pqn" else DQN)(config, seed=7)
-    task.evaluate = lambda trainer: {"score": 0.0}  # type: ignore[method-assign]
+    task.evaluate = task.confirm = lambda trainer: {"score": 0.0}  # type: ignore[method-assign]
     task.frames = lambda: iter(())  # type: ignore[method-assign]
     run = Run.open(folder / "dqn" / name) if resume else Run.create(folder, "dqn", name, {})
     settings = TrainerConfig(

@@ -15,6 +15,7 @@ from agents.atari import (
     human_normalised,
     protocol,
     resolve,
+    usual_reseed_steps,
 )
 from agents.screen import Screen
 from playground.errors import UserError
@@ -260,7 +261,7 @@ def test_a_restored_state_continues_bit_for_bit(reseed_steps: int) -> None:
     assert sum(step.reset.sum() for step in steps[states[0][0] :]) > 8
     assert sum(step.life_lost.sum() for step in steps[states[0][0] :]) > 8
 
-    restored = VectorAtari("breakout", 8, "machado", seed=0, reseed_steps=reseed_steps)
+    restored = VectorAtari("breakout", 8, "machado", seed=0)  # the state tells how rarely to seed
     for t, state in states:
         obs = restored.load_state(state)
         np.testing.assert_array_equal(obs, steps[t].obs)
@@ -269,6 +270,21 @@ def test_a_restored_state_continues_bit_for_bit(reseed_steps: int) -> None:
         for k in range(t + 1, min(t + (301 if t == states[0][0] else 61), len(steps))):
             assert_same(restored.step(actions[k]), steps[k])
     restored.close()
+
+
+@pytest.mark.parametrize(("envs", "steps"), [(1, 4096), (16, 4096), (32, 8192), (500, 16384)])
+def test_many_environments_are_seeded_more_rarely(envs: int, steps: int) -> None:
+    assert usual_reseed_steps(envs) == steps
+
+
+def test_a_state_of_before_it_told_how_rarely_to_seed_is_of_4096() -> None:
+    envs = VectorAtari("breakout", 1, seed=0, reseed_steps=7)
+    envs.reset()
+    state = envs.state()
+    assert state.pop("reseed_steps") == 7
+    envs.load_state(state)
+    assert envs.reseed_steps == 4096
+    envs.close()
 
 
 def test_a_state_taken_between_send_and_recv_is_the_one_before_send() -> None:

@@ -182,7 +182,7 @@ def train(
     """Train, or go on with what was trained there. On a CPU a tape stands in for CUDA's graphs."""
     seed_everything(7)
     task: Any = (PQN if config.algorithm == "pqn" else DQN)(config, seed=7)
-    task.evaluate = lambda trainer: {"score": 0.0}
+    task.evaluate = task.confirm = lambda trainer: {"score": 0.0}
     task.frames = lambda: iter(())
     run = Run.open(folder / "dqn" / "run") if resume else Run.create(folder, "dqn", "run", {})
     settings = TrainerConfig(

@@ -7,7 +7,7 @@ import pytest
 
 from agents.agent import Agent
 from agents.atari import protocol
-from agents.evaluation import Evaluation, Stopped, evaluate, interval
+from agents.evaluation import Evaluation, Stopped, evaluate, interval, pooled
 from agents.qnetwork import QNetwork
 from playground.errors import UserError
 
@@ -64,3 +64,17 @@ def test_what_had_ended_when_it_was_stopped_is_kept() -> None:
     with pytest.raises(Stopped) as caught:
         play(0)
     assert caught.value.finished is None
+
+
+def test_pooled_is_the_evaluation_of_all_games() -> None:
+    agent = Agent(QNetwork(6, width=0.25, hidden=8), "pong")
+    rules = protocol("machado", max_frames=400)
+    first = evaluate(agent, protocol=rules, episodes=3, epsilon=1.0, seed=1)
+    second = evaluate(agent, protocol=rules, episodes=1, epsilon=1.0, seed=2)
+    both = pooled(first, second)
+    assert both.returns == first.returns + second.returns
+    assert both.mean == np.mean(both.returns) and both.interval == interval(np.array(both.returns))
+    assert (both.length, both.frames) == (100, 4 * 400)
+    assert both.to_metrics() == {
+        "score": both.mean, "low": both.interval[0], "high": both.interval[1], "length": 100
+    }  # fmt: skip

@@ -27,7 +27,7 @@ SMALL = replace(
 
 def unseen(task: PQN) -> None:
     """Neither scored nor shown: that takes real emulators."""
-    task.evaluate = lambda trainer: {"score": 0.0}  # type: ignore[method-assign]
+    task.evaluate = task.confirm = lambda trainer: {"score": 0.0}  # type: ignore[method-assign]
     task.frames = lambda: iter(())  # type: ignore[method-assign]
 
 

@@ -379,6 +379,42 @@ def test_the_last_evaluation_is_made_when_the_hours_are_over(tmp_path: Path) -> 
     assert outcome.reason == "hours" and outcome.score is not None
 
 
+def test_the_best_is_kept_for_what_a_second_look_finds(tmp_path: Path) -> None:
+    """A lucky first look is corrected; one that does not seem the best is not looked at again."""
+    first, second = [1.0, 5.0, 0.0, 3.0, -1.0], {1: 2.0, 2: 1.5, 4: 2.5}
+    exported = []
+
+    class Noisy(Regression):
+        def evaluate(self, trainer: Trainer) -> dict[str, float]:
+            return {"score": first[self.progress - 1]}
+
+        def confirm(self, trainer: Trainer) -> dict[str, float]:
+            return {"score": second.pop(self.progress)}
+
+        def export(self, path: Path) -> None:
+            exported.append((path.stem, self.progress))
+            super().export(path)
+
+    trainer = trainer_of(Noisy(batches(8)), tmp_path, steps=5, evaluate_every=1)
+    outcome = trainer.fit()
+    logged = [line["evaluate/score"] for line in trainer.run.metrics() if "evaluate/score" in line]
+    assert logged == [2.0, 1.5, 0.0, 2.5, -1.0] and not second
+    assert (outcome.score, outcome.best) == (-1.0, 2.5)
+    assert [at for name, at in exported if name.endswith("best")] == [1, 4]
+
+
+def test_a_second_look_that_was_given_up_leaves_the_evaluation_owed(tmp_path: Path) -> None:
+    class Hasty(Regression):
+        def confirm(self, trainer: Trainer) -> dict[str, float]:
+            trainer.stop()
+            return {}
+
+    trainer = trainer_of(Hasty(batches(8)), tmp_path, steps=4, evaluate_every=2)
+    outcome = trainer.fit()
+    assert (outcome.reason, outcome.score, outcome.best) == ("stopped", None, None)
+    assert trainer.owed and not (trainer.run.path / "best.safetensors").exists()
+
+
 @pytest.mark.parametrize("every", [4, None], ids=["between", "the last"])
 def test_an_evaluation_that_was_given_up_is_made_on_going_on(
     every: int | None, tmp_path: Path
