@@ -1,7 +1,7 @@
 """What each ingredient bought here: trained with all of six, and without each one of them.
 
     python scripts/benchmarks/ablation.py --runs DIR --steps 200000 [--seeds 3] [--threads 1]
-    python scripts/benchmarks/ablation.py --runs DIR --report
+    python scripts/benchmarks/ablation.py --runs DIR --report [--known FILE]
 
 Pong and Breakout. The whole is the preset "laptop" with what its size can carry of the newer
 ingredients: implicit quantiles with Munchausen, 3-step returns, prioritised replay, a dueling head,
@@ -9,13 +9,15 @@ LayerNorm. Each arm leaves one out; "laptop" itself is an arm, too, for what the
 together. Each cell (arm, game, seed) is one `play.py train dqn`, its command is printed; what is
 done is not trained again, and an interrupted one goes on where it was saved, so that the same
 command is repeated until nothing is left. With --hours it ends after so many, a cell being
-interrupted where it stands.
+interrupted where it stands. With --known FILE, an ablation.json of before, cells whose scores stand
+there are not trained here, even where their runs are gone.
 
 The score of a cell is the mean of its last 100 training games (--score evaluation: its last
-evaluation). In the end a table on stdout, and ablation.json in --runs: each game's mean over seeds,
-human-normalised means over games with a stratified bootstrap's 95 % interval, and for each arm the
-probability that the whole beats it on a game drawn at random, with its interval
-(`agents.statistics`). Three seeds make wide intervals: one that holds 0.5 shows nothing.
+evaluation). In the end a table on stdout, and ablation.json in --runs: the score of each cell with
+its commit; each game's mean over seeds; human-normalised means over games with a stratified
+bootstrap's 95 % interval; and for each arm the probability that the whole beats it on a game drawn
+at random, with its interval (`agents.statistics`). Three seeds make wide intervals: one that holds
+0.5 shows nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ import numpy as np
 from agents.atari import resolve
 from agents.statistics import aggregates, improvement, normalised
 from playground.errors import UserError
-from playground.run import Run, write_json
+from playground.run import Run, read_json, write_json
 
 PLAY = Path(__file__).parents[1] / "play.py"
 WHOLE = "--distribution iqn --quantiles 8 --munchausen 0.9"  # beside the preset "laptop"
@@ -69,14 +71,15 @@ def main() -> int:
     try:
         games = [resolve(game) for game in args.games.split(",")]
         arms = chosen(args.arms)
+        known = read_known(args)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
     cells = [Cell(arm, game, seed) for seed in range(args.seeds) for game in games for arm in arms]
     ended = True
     if not args.report:
-        ended = train(cells, args)
-    told = report(cells, args)
+        ended = train([cell for cell in cells if cell not in known], args)
+    told = report(cells, args, known)
     if told:
         print(told)
     return 0 if ended else 1
@@ -96,6 +99,7 @@ def arguments() -> argparse.Namespace:
     add("--hours", type=float, help="end after so many, to go on by the same command")
     add("--flags", default="", help="more flags for every training, in one word")
     add("--score", choices=tuple(SCORES), default="training", help="what is compared (training)")
+    add("--known", type=Path, metavar="FILE", help="an ablation.json of before: scores to keep")
     add("--report", action="store_true", help="train nothing, tell what is there")
     return parser.parse_args()
 
@@ -107,6 +111,25 @@ def chosen(names: str) -> list[str]:
         if arm not in ARMS:
             raise UserError(f"There is no arm {arm!r}; there are {', '.join(ARMS)}.")
     return arms
+
+
+def read_known(args: argparse.Namespace) -> dict[Cell, dict[str, Any]]:
+    """Score and commit of the cells in --known. UserError for one that was made otherwise."""
+    if args.known is None:
+        return {}
+    saved = read_json(args.known)
+    for name, value in conditions(args).items():
+        if saved.get(name) != value:
+            raise UserError(f"{args.known} is of {name} {saved.get(name)!r}, not {value!r}.")
+    return {
+        Cell(row["arm"], row["game"], row["seed"]): {k: row[k] for k in ("score", "commit")}
+        for row in saved["cells"]
+    }
+
+
+def conditions(args: argparse.Namespace) -> dict[str, Any]:
+    """What scores must have in common to be compared."""
+    return {name: getattr(args, name) for name in ("steps", "score", "protocol", "flags")}
 
 
 def train(cells: list[Cell], args: argparse.Namespace) -> bool:
@@ -146,24 +169,28 @@ def command_of(cell: Cell, args: argparse.Namespace) -> list[str]:
     ]  # fmt: skip
 
 
-def scores_of(cells: list[Cell], args: argparse.Namespace) -> Iterator[tuple[Cell, float]]:
-    """The score of each cell that has its steps."""
+def trained(cells: list[Cell], args: argparse.Namespace) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    """Score and commit of each cell that has its steps in --runs."""
     for cell in cells:
         folder = cell.folder(args.runs)
         if not (folder / "config.json").exists() or command_of(cell, args):
             continue
-        lines = Run.open(folder).metrics()
-        found = [line[SCORES[args.score]] for line in lines if SCORES[args.score] in line]
+        run = Run.open(folder)
+        name = SCORES[args.score]
+        found = [line[name] for line in run.metrics() if name in line]
         if found:
-            yield cell, float(found[-1])
+            yield cell, {"score": float(found[-1]), "commit": run.settings.get("commit")}
 
 
-def report(cells: list[Cell], args: argparse.Namespace) -> str:
+def report(
+    cells: list[Cell], args: argparse.Namespace, known: dict[Cell, dict[str, Any]] | None = None
+) -> str:
     """The table, also into ablation.json; "" where there is nothing to tell yet."""
-    found = dict(scores_of(cells, args))
+    there = {**(known or {}), **dict(trained(cells, args))}
+    found = {cell: there[cell] for cell in cells if cell in there}
     by_arm: dict[str, dict[str, list[float]]] = {}
-    for cell, score in found.items():
-        by_arm.setdefault(cell.arm, {}).setdefault(cell.game, []).append(score)
+    for cell, result in found.items():
+        by_arm.setdefault(cell.arm, {}).setdefault(cell.game, []).append(result["score"])
     if not by_arm:
         return ""
     games = list(dict.fromkeys(cell.game for cell in cells))
@@ -181,7 +208,11 @@ def report(cells: list[Cell], args: argparse.Namespace) -> str:
     ]
     write_json(
         args.runs / "ablation.json",
-        {"steps": args.steps, "score": args.score, "protocol": args.protocol, "rows": rows},
+        {
+            **conditions(args),
+            "cells": [{**cell._asdict(), **result} for cell, result in found.items()],
+            "rows": rows,
+        },
     )
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"{len(found)} of {len(cells)} trainings, {args.steps:,} agent steps each\n\n{table}"

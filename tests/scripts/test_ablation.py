@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -89,6 +90,36 @@ def test_its_figures_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     # Pong: 14.6 beats both, -20.7 ties with both; Breakout: each beats one and ties with one.
     assert without["all_beats_it"]["value"] == pytest.approx(0.75)
     assert whole["all_beats_it"] is None
+
+
+def test_scores_of_before_are_kept_without_their_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, now = tmp_path / "before", tmp_path / "now"
+    words = ["ablation.py", "--steps", "1000", "--seeds", "1", "--arms", "all,laptop"]
+    for cell in (Cell("all", "pong", 0), Cell("all", "breakout", 0)):
+        a_run(cell, before, 1000, 2.0)
+    monkeypatch.setattr(sys, "argv", [*words, "--runs", str(before), "--report"])
+    assert ablation.main() == 0
+    asked = []
+
+    def made(command: list[str]) -> SimpleNamespace:
+        asked.append(command[command.index("--name") + 1])
+        return SimpleNamespace(returncode=1)
+
+    monkeypatch.setattr(ablation, "subprocess", SimpleNamespace(run=made))
+    known = ["--known", str(before / "ablation.json")]
+    a_run(Cell("laptop", "pong", 0), now, 1000, 3.0)
+    monkeypatch.setattr(sys, "argv", [*words, "--runs", str(now), *known])
+    capsys.readouterr()
+    assert ablation.main() == 1 and asked == ["laptop-breakout-s0"]
+    assert "| all | 2.0 (2.0) | 2.0 (2.0) |" in capsys.readouterr().out
+    cells = json.loads((now / "ablation.json").read_text())["cells"]
+    commit = Run.open(Cell("all", "pong", 0).folder(before)).settings["commit"]
+    assert cells[0] == {"arm": "all", "game": "pong", "seed": 0, "score": 2.0, "commit": commit}
+    assert [row["arm"] for row in cells] == ["all", "laptop", "all"]
+    monkeypatch.setattr(sys, "argv", [*words[:2], "2000", "--runs", str(now), *known])
+    assert ablation.main() == 2 and "of steps 1000, not 2000" in capsys.readouterr().err
 
 
 def test_an_unknown_arm_is_one_sentence(
