@@ -3,10 +3,11 @@
     python scripts/benchmarks/zoo_agent.py RUN NAME [--which last] [--command "..."] [--zoo DIR]
 
 Writes into agents/zoo/: NAME.safetensors (fp16), NAME.json (the card: how it was trained, on what,
-how long, its learning curve, its scores) and README.md (a table of all cards). The scores are of 30
-whole games under each of the protocols machado and sb3, on emulator seeds that no training and no
-evaluation of a training draws; the exploration is the run's own --eval-epsilon unless given. With
---references the card has what the published agents in that file or folder had after as many frames.
+how long, its learning curve, its scores), films/NAME.gif (the first half minute of a game under
+machado) and README.md (a table of all cards, and the films). The scores are of 30 whole games under
+each of the protocols machado and sb3, on emulator seeds that no training and no evaluation of a
+training draws; the exploration is the run's own --eval-epsilon unless given. With --references the
+card has what the published agents in that file or folder had after as many frames.
 """
 
 from __future__ import annotations
@@ -14,27 +15,35 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 # So that this checkout's scripts are found.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from agents import dqn
 from agents.agent import ZOO, Agent, read_weights
-from agents.atari import FRAMES_PER_STEP, PROTOCOLS, protocol
+from agents.atari import FRAMES_PER_SECOND, FRAMES_PER_STEP, PROTOCOLS, protocol
 from agents.dqn import DQNConfig
-from agents.evaluation import FRESH_SEEDS, evaluate
+from agents.evaluation import EVALUATION_SEEDS, FRESH_SEEDS, evaluate
 from agents.references import References, at, read
+from agents.screen import watch
 from playground.config import from_json, to_json
 from playground.errors import UserError
+from playground.frames import Frame, pump
+from playground.media import VideoWriter
 from playground.run import Run, atomic_path, read_json, write_json
 from playground.trainer import TrainerConfig
 from scripts.benchmarks.cards import COURSE, evaluations, flags
 
 LARGEST_BYTES = 4_000_000
 SCORES = ("machado", "sb3")
+FILMS, SECONDS = "films", 30  # their folder; of each
 MARKS = ("Dopamine Rainbow", "Dopamine IQN")  # the first is what an agent is to reach
 
 README = """# The agents that ship
@@ -47,7 +56,8 @@ actions 0.25, no no-ops) and `sb3` (no sticky actions, up to 30 no-ops). Frames 
 4 for each agent step; frames and minutes are those until this agent, the run's best or last. Beside
 them stand two agents of Dopamine (Castro et al. 2018; mean of 5 seeds, sticky actions), to be held
 against the column `machado`: the mean of their training returns, exploration included, over the
-newest 250,000 agent steps that end by as many frames.
+newest 250,000 agent steps that end by as many frames. Below: the first half minute of a game of
+each, under `machado`.
 
 This file is written by `scripts/benchmarks/zoo_agent.py`.
 
@@ -110,7 +120,26 @@ def add(args: argparse.Namespace) -> None:
     with atomic_path(args.zoo / f"{args.name}.safetensors") as aside:
         aside.write_bytes(content)
     write_json(args.zoo / f"{args.name}.json", card)
+    film(agent, epsilon, seed, args.zoo / FILMS / f"{args.name}.gif")
     write_table(args.zoo)
+
+
+def film(agent: Agent, epsilon: float, seed: int, path: Path) -> None:
+    """The first half minute of a game under machado, 15 pictures a second."""
+    played = watch(
+        agent, protocol=SCORES[0], seed=seed + EVALUATION_SEEDS, epsilon=epsilon, episodes=1
+    )
+    shown = pairs(islice(played, SECONDS * FRAMES_PER_SECOND))
+    path.parent.mkdir(exist_ok=True)
+    with VideoWriter(path, fps=FRAMES_PER_SECOND // FRAMES_PER_STEP) as sink:
+        pump(shown, sinks=[sink])
+
+
+def pairs(frames: Iterator[Frame]) -> Iterator[Frame]:
+    """One frame an agent step: the brighter of its last two, as what is drawn in turns flickers."""
+    for _, step in groupby(frames, lambda frame: frame.facts["step"]):
+        last = list(step)[-2:]
+        yield replace(last[-1], pixels=np.maximum.reduce([frame.pixels for frame in last]))
 
 
 def make_card(run: Run, agent: Agent, command: str | None, course: str | None) -> dict[str, Any]:
@@ -208,6 +237,9 @@ def write_table(zoo: Path) -> None:
         if "course" in card:
             notes.append(f"\n{path.stem}: {card['course']}\n")
     table = "".join("| " + " | ".join(row) + " |\n" for row in rows)
+    films = sorted((zoo / FILMS).glob("*.gif"))
+    if films:
+        notes.append("\n" + "".join(f"![{path.stem}]({FILMS}/{path.name})\n" for path in films))
     with atomic_path(zoo / "README.md") as aside:
         aside.write_text(README + table + "".join(notes), encoding="utf-8")
 

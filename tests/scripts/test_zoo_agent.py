@@ -1,11 +1,17 @@
 """Cards of agents: what published ones had after as many frames, and the table of all."""
 
+from itertools import islice
+
+import numpy as np
 import pytest
 
-from agents.agent import ZOO
+from agents.agent import ZOO, Agent, zoo
+from agents.qnetwork import QNetwork
 from agents.references import References
+from agents.screen import watch
+from playground.media import read_video
 from playground.run import read_json, write_json
-from scripts.benchmarks.zoo_agent import MARKS, marks, write_table
+from scripts.benchmarks.zoo_agent import FILMS, MARKS, film, marks, pairs, write_table
 
 
 def test_marks_are_those_of_as_many_steps() -> None:
@@ -31,6 +37,29 @@ def test_the_table_has_a_row_a_card_with_or_without_a_mark_and_a_note(tmp_path) 
     assert rows[0] == f"| a | {score} | {score} | 0.01 |  |  | 2,000,028 | 32 | `train it` |"
     assert rows[1] == f"| b | {score} | {score} | 0.01 | 4.5 |  | 2,000,028 | 32 | `train it` |"
     assert rows[2:] == ["", "a: Halted for a while."]
+    (tmp_path / FILMS).mkdir()
+    (tmp_path / FILMS / "a.gif").touch()
+    write_table(tmp_path)
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert text.endswith("a: Halted for a while.\n\n![a](films/a.gif)\n")
+
+
+def test_a_film_shows_what_flickers(tmp_path, monkeypatch) -> None:
+    """Of each agent step the brighter of the last two emulator frames."""
+    monkeypatch.setattr("scripts.benchmarks.zoo_agent.SECONDS", 1)
+    agent = Agent(QNetwork(4, hidden=8), "breakout")
+    played = list(islice(watch(agent, protocol="machado"), 61))
+    expected = [played[0].pixels]  # the starting screen has a step of its own, of one frame
+    expected += [np.maximum(played[i].pixels, played[i + 1].pixels) for i in range(3, 61, 4)]
+    shown = [frame.pixels for frame in pairs(iter(played))]
+    np.testing.assert_array_equal(np.stack(shown), np.stack(expected))
+    film(agent, 0.0, 7, tmp_path / FILMS / "a.gif")
+    pictures, rate = read_video(tmp_path / FILMS / "a.gif")
+    assert len(list(pictures)) >= 14 and rate == pytest.approx(100 / 7, abs=0.01)
+
+
+def test_every_agent_that_ships_has_its_film() -> None:
+    assert {path.stem for path in (ZOO / FILMS).glob("*.gif")} == set(zoo())
 
 
 MARKED = [path for path in sorted(ZOO.glob("*.json")) if "marks" in read_json(path)]
