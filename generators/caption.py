@@ -101,15 +101,17 @@ class Captioning(nn.Module):
         self.seed = self.order = seed
         self.horizon = config.horizon(steps if words is None else None)  # or as it was saved
         first = load(config.start) if config.start and words is None else None
-        found = words if first is None else first.vocabulary
-        if found is not None and config.start:
-            own = found  # not the captions' words: by these they are not told apart
+        if first is not None:  # which knows what its words are; further ones come behind them
+            spelled = first.vocabulary.spell_numbers
+            words = first.vocabulary.extended(vocabulary_of(pairs, config.min_count, spelled))
+        if words is not None and config.start:
+            own = words  # not the captions' words: by these they are not told apart
         else:
             own = vocabulary_of(pairs, config.min_count, config.digits)
-        self.vocabulary, self._told = found or own, own.fingerprint
+        self.vocabulary, self._told = words or own, own.fingerprint
         self.critic = judge.critic(pairs, self.vocabulary) if config.critical else None
         self.plan = plan_of(config, pairs.registers)
-        encoder = self.plan.encoder(config.weights if found is None else None)
+        encoder = self.plan.encoder(config.weights if words is None else None)
         encoder.requires_grad_(config.encoder_rate > 0)
         self.parts = Parts(self.plan, encoder, len(self.vocabulary))
         self.auxiliary = self._auxiliary_head(encoder.features - COORDINATES)
@@ -159,9 +161,11 @@ class Captioning(nn.Module):
         return made if made.answers else None
 
     def _learn_on(self, first: Captioner) -> None:
-        """Begin with the weights of another captioner."""
+        """Begin with the weights of another captioner; words that it has not stay at random."""
         check_start(self.config, first.plan, self.plan)
-        self.parts.decoder.load_state_dict(first.parts.decoder.state_dict())
+        own = self.parts.decoder.state_dict()
+        for name, weights in first.parts.decoder.state_dict().items():
+            own[name][: len(weights)] = weights
         self.parts.encoder.learn_on(first.parts.encoder)
 
     def train(self, mode: bool = True) -> Captioning:

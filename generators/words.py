@@ -180,6 +180,11 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.words)
 
+    def extended(self, other: Self) -> Self:
+        """With the words of another that it lacks behind its own, which keep their numbers."""
+        more = [word for word in other.words if word not in self.index]
+        return type(self)([*self.words[len(SPECIAL) :], *more], self.spell_numbers)
+
     def pieces(self, text: str) -> list[str]:
         """The tokens of a caption as they are numbered, known or not."""
         return _pieces(text, self.spell_numbers)
@@ -244,15 +249,6 @@ class Vocabulary:
     def fingerprint(self) -> str:
         """16 hexadecimal digits of a hash of all that decides what a number means."""
         return hashlib.sha256(self.to_json().encode(errors="surrogatepass")).hexdigest()[:16]
-
-    def require(self, fingerprint: str, source: Any) -> None:
-        """UserError where `source`, of that fingerprint, was made with another vocabulary."""
-        if fingerprint != self.fingerprint:
-            raise UserError(
-                f"{source} was made with another vocabulary ({fingerprint}, not "
-                f"{self.fingerprint}, of {len(self):,} tokens): its numbers mean other words; use "
-                "the model that it belongs to, or make it anew."
-            )
 
 
 def _pieces(text: str, spell_numbers: bool) -> list[str]:

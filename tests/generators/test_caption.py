@@ -414,6 +414,26 @@ def test_a_trained_captioner_learns_on(tmp_path):
         made(start=source, hidden=64)
 
 
+@pytest.mark.parametrize("decoder", ["transformer", "nic", "attend"])
+def test_words_that_the_first_captioner_lacks_are_learned(decoder, tmp_path):
+    """They come behind its own, which mean what they meant, and so what it says is as before."""
+    first = made(pairs=Squares(count=6), decoder=decoder, updates=3)
+    source = str(trained(first, tmp_path, 3).path / "last.safetensors")
+    task, one = made(start=source, decoder=decoder, updates=2), load(source)
+    words = task.vocabulary.words
+    assert words[: len(one.vocabulary)] == one.vocabulary.words
+    assert set(words) == set(made(decoder=decoder).vocabulary.words) > set(one.vocabulary.words)
+    memory, said = torch.rand(2, 9, task.parts.encoder.features), torch.tensor([[1, 5], [1, 6]])
+    task.eval()
+    ours, _ = task.parts.decoder(memory, said)
+    theirs, _ = one.parts.decoder(memory, said)
+    torch.testing.assert_close(ours[..., : len(one.vocabulary)], theirs, atol=1e-5, rtol=0)
+    run = trained(task, tmp_path / "on", 2)
+    config = replace(SMALL, start=source, decoder=decoder, updates=2)
+    again = Captioning(config, Squares(), Squares(), PHOTOS, words=load(run.path).vocabulary)
+    assert again.vocabulary.words == words  # of one that goes on
+
+
 def test_a_started_encoder_is_what_it_was_there(tmp_path):
     """Tuned before, it is not the published one that --weights names by default."""
     tuned = trained(made(updates=3), tmp_path / "tuned", 3).path / "last.safetensors"
