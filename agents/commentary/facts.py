@@ -59,7 +59,7 @@ def boxes_of(table: Table, ram: np.ndarray) -> tuple[Box, ...]:
 
 
 def moment(table: Table, ram: np.ndarray, pixels: np.ndarray | None = None) -> Moment:
-    """What (128,) uint8 memory says; with (H, W, 3) uint8 pixels also what they do not show."""
+    """What (128,) uint8 memory says; with (H, W, 3) uint8 pixels without what they do not show."""
     boxes = boxes_of(table, ram)
     drawn: tuple[Thing | Crowd, ...] = (*table.things, *table.crowds)
     colours = {told.box: told.colours for told in drawn if told.colours}
@@ -72,7 +72,16 @@ def moment(table: Table, ram: np.ndarray, pixels: np.ndarray | None = None) -> M
             part = pixels[box.y : box.y + box.height, box.x : box.x + box.width]
             if not any((part == colour).all(-1).any() for colour in colours[box.name]):
                 hidden.add(box)
-    return Moment(ram_facts.facts(table.game, ram), boxes, frozenset(hidden))
+    facts = dict(ram_facts.facts(table.game, ram))
+    for figure in table.figures:
+        if pixels is not None and figure.while_drawn and _is_blank(pixels, *figure.while_drawn):
+            facts[figure.fact] = None
+    return Moment(facts, boxes, frozenset(hidden))
+
+
+def _is_blank(pixels: np.ndarray, x: int, y: int, width: int, height: int) -> bool:
+    part = pixels[y : y + height, x : x + width]
+    return bool((part == part[0, 0]).all())
 
 
 def statements(

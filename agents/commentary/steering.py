@@ -36,12 +36,15 @@ class Chase:
 
 
 CHASES = {
+    "beam_rider": Chase(("enemy",), "x"),
     "boxing": Chase(("enemy",), "xy"),
     "breakout": Chase(("ball",), "x", fire=False),
     "demon_attack": Chase(("demon",), "x"),
+    "enduro": Chase(("car",), "x", flee=True),
     "freeway": Chase(),
     "ms_pacman": Chase(("blinky", "pinky", "inky", "sue"), "xy", flee=True, fire=False),
     "pong": Chase(("ball",), "y", fire=False, turned=True),
+    "qbert": Chase(("coily", "ball"), "xy", flee=True, fire=False),
     "seaquest": Chase(("fish", "submarine", "diver"), "xy", low=("oxygen", 20)),
     "skiing": Chase(("gate",), "x", fire=False),
     "space_invaders": Chase(("invader",), "x"),

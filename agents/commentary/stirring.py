@@ -36,6 +36,12 @@ def _digits(rng: np.random.Generator, *addresses: int, most: int) -> Bytes:
     return found
 
 
+def _beam_rider(ram: np.ndarray, rng: np.random.Generator) -> Bytes:
+    found = _digits(rng, 11, 10, 9, most=99_999) | _digits(rng, 0, most=20)
+    found[0] = max(found[0], 1)
+    return found | {5: int(rng.integers(0, 7)), 84: int(rng.integers(1, 16))}
+
+
 def _boxing(ram: np.ndarray, rng: np.random.Generator) -> Bytes:
     return _digits(rng, 18, most=98) | _digits(rng, 19, most=98)
 
@@ -60,6 +66,11 @@ def _demon_attack(ram: np.ndarray, rng: np.random.Generator) -> Bytes:
     return _digits(rng, 1, 3, 5, most=29_999) | {114: int(rng.integers(0, 7))}
 
 
+def _enduro(ram: np.ndarray, rng: np.random.Generator) -> Bytes:
+    found = _digits(rng, 44, 43, most=300) | {45: int(rng.integers(1, 10))}
+    return found | {43: found[43] or 1}  # no car left: flags instead of a number
+
+
 def _freeway(ram: np.ndarray, rng: np.random.Generator) -> Bytes:
     return _digits(rng, 103, most=33)
 
@@ -71,6 +82,10 @@ def _ms_pacman(ram: np.ndarray, rng: np.random.Generator) -> Bytes:
 
 def _pong(ram: np.ndarray, rng: np.random.Generator) -> Bytes:
     return {13: int(rng.integers(21)), 14: int(rng.integers(21))}
+
+
+def _qbert(ram: np.ndarray, rng: np.random.Generator) -> Bytes:
+    return _digits(rng, 89, 90, 91, most=29_999) | {8: int(rng.integers(0, 3))}
 
 
 def _seaquest(ram: np.ndarray, rng: np.random.Generator) -> Bytes:
@@ -90,12 +105,15 @@ def _space_invaders(ram: np.ndarray, rng: np.random.Generator) -> Bytes:
 
 
 STIRRINGS: dict[str, Callable[[np.ndarray, np.random.Generator], Bytes]] = {
+    "beam_rider": _beam_rider,
     "boxing": _boxing,
     "breakout": _breakout,
     "demon_attack": _demon_attack,
+    "enduro": _enduro,
     "freeway": _freeway,
     "ms_pacman": _ms_pacman,
     "pong": _pong,
+    "qbert": _qbert,
     "seaquest": _seaquest,
     "skiing": _skiing,
     "space_invaders": _space_invaders,

@@ -119,6 +119,7 @@ class Figure:
     are true as well. names: instead of the number, the first name whose bound is not exceeded.
     none: whether a full description has it while it is 0. events: which of its changes are told.
     display: left, top, width and height in pixels of where the screen shows it; () is not known.
+    while_drawn: the same of what is of one colour as long as the screen does not show it.
     """
 
     subject: str
@@ -131,6 +132,7 @@ class Figure:
     none: bool = True
     events: tuple[str, ...] = ("rises by",)
     display: tuple[int, ...] = ()
+    while_drawn: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -58,10 +58,13 @@ def boxes(ram: np.ndarray) -> Boxes:
 
 
 def facts(ram: np.ndarray) -> Facts:
-    """score, lives (in reserve), sector (from 1), enemies: still to destroy in the sector."""
+    """score, lives (in reserve), sector (from 1), enemies: still to destroy in the sector.
+
+    After the last of these comes the sector's sentinel: 0 enemies, as the screen shows no number.
+    """
     return {
         "score": bcd(ram[11], ram[10], ram[9]),
         "lives": max(0, int(ram[5] + 1) % 256 - 1),  # 255 after the last
         "sector": bcd(ram[0]),
-        "enemies": int(ram[84]),
+        "enemies": int(ram[84]) % 255,
     }
