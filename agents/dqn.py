@@ -88,12 +88,34 @@ __all__ = [
     "SB3",
     "TRAINERS",
     "DQNConfig",
+    "check_memory",
     "epsilon_at",
     "preset",
     "td_target",
 ]
 
 PACKED_BYTES = 2_000  # of a compressed frame, at most in most games
+SB3_BYTES = 2 * 4 * 84 * 84  # of an agent step in Stable-Baselines3's replay: stacks, twice
+
+
+def check_memory(config: DQNConfig, processes: int, engine: str = "ours", fewer: str = "") -> None:
+    """UserError where their replays cannot fit: better at once than killed in the night.
+
+    fewer: the flag that lowers the number of processes, where there is one.
+    """
+    if config.algorithm == "pqn":
+        return
+    capacity, packed = config.replay_capacity, config.replay_compression
+    step = SB3_BYTES if engine == "sb3" else PACKED_BYTES if packed else 84 * 84
+    needed, free = capacity * step * processes, available_memory()
+    if free is not None and needed > free:
+        times = f"{processes} times " if processes > 1 else ""
+        lower = "--replay-capacity" + (f" or {fewer}" if fewer and processes > 1 else "")
+        packing = ", or add --replay-compression" if step == 84 * 84 else ""
+        raise UserError(
+            f"A replay of {times}{capacity:,} agent steps needs {needed / 1e9:.1f} GB of memory, "
+            f"{free / 1e9:.1f} GB are free: lower {lower}{packing}."
+        )
 
 
 class DQN(Playing):
@@ -104,7 +126,7 @@ class DQN(Playing):
         self.target = self._network().requires_grad_(False)
         self.target.load_state_dict(self.online.state_dict())
         self.optimizers = {"online": self._optimizer()}
-        self._check_memory()
+        check_memory(config, ranks.local_world())
         self.replay = self._replay()
         self.enough = max(config.batch_size, 2 * config.envs)  # to draw: never final rows alone
         if self.replay.len_when_full < self.enough:
@@ -127,19 +149,6 @@ class DQN(Playing):
             priority_exponent=c.priority, reward_clip=c.reward_clip, seed=self.seed,
             compressed=c.replay_compression,
         )  # fmt: skip
-
-    def _check_memory(self) -> None:
-        """UserError where the replay cannot fit: better at once than killed in the night."""
-        capacity, processes = self.config.replay_capacity, ranks.local_world()
-        frame = PACKED_BYTES if self.config.replay_compression else 84 * 84
-        needed, free = capacity * processes * frame, available_memory()
-        if free is not None and needed > free:
-            times = f"{processes} times " if processes > 1 else ""
-            raise UserError(
-                f"A replay of {times}{capacity:,} agent steps needs {needed / 1e9:.1f} GB of "
-                f"memory, {free / 1e9:.1f} GB are free: lower --replay-capacity"
-                f"{'' if self.config.replay_compression else ', or add --replay-compression'}."
-            )
 
     # One round: act, and learn while the emulators run.
 

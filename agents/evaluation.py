@@ -94,6 +94,7 @@ def evaluate(
     epsilon: float = 0.0,
     seed: int = 0,
     envs: int = 10,
+    threads: int = 0,
     stop: Callable[[], bool] = lambda: False,
     on_game: Callable[[Sequence[float]], None] = lambda returns: None,
 ) -> Evaluation:
@@ -108,6 +109,7 @@ def evaluate(
         seed: of emulators and exploration; a training of the same seed meets other emulators, but
             its evaluations have these: see ``FRESH_SEEDS``.
         envs: games played at once (at most ``episodes``).
+        threads: of our emulators; 0 lets ale-py choose, one a core, at most one a game.
         stop: asked at every step whether to give up.
         on_game: called after each game, with the returns of all that have ended.
 
@@ -129,7 +131,9 @@ def evaluate(
 
         vector = VectorSB3(name, envs, protocol, seed=seed + EVALUATION_SEEDS)
     else:
-        vector = VectorAtari(name, envs, protocol, seed=seed + EVALUATION_SEEDS)
+        vector = VectorAtari(
+            name, envs, protocol, seed=seed + EVALUATION_SEEDS, threads=min(threads, envs)
+        )
     if agent.actions != vector.num_actions:
         vector.close()
         raise UserError(

@@ -43,13 +43,14 @@ from playground.trainer import Trainer
 from playground.transfer import upload
 
 
-def _threads(envs: int) -> int:
+def _threads(config: DQNConfig) -> int:
     """Emulator threads of a process, so that several share the cores; 0 lets ale-py choose: one a
     core, at most one a game. ``--threads`` is PyTorch's: emulators run beside the updates.
     """
-    if ranks.world() == 1:
+    if config.emulator_threads is None and ranks.world() == 1:
         return 0
-    return max(1, min(envs, (os.cpu_count() or 1) // ranks.local_world()))
+    together = config.emulator_threads or os.cpu_count() or 1
+    return max(1, min(config.envs, together // ranks.local_world()))
 
 
 class Playing(nn.Module):
@@ -70,7 +71,7 @@ class Playing(nn.Module):
         self.config, self.seed = config, (seed := ranks.stream_seed(seed))
         self.game = resolve(config.game)
         self.rules = protocol(config.protocol)
-        self.envs = environments(self.game, config.envs, self.rules, seed, _threads(config.envs))
+        self.envs = environments(self.game, config.envs, self.rules, seed, _threads(config))
         self.rng = np.random.Generator(np.random.PCG64([seed, 1]))
         self.online = self._network()
         if config.start is not None:
@@ -175,7 +176,8 @@ class Playing(nn.Module):
     def confirm(self, trainer: Trainer) -> dict[str, Any]:
         """As many other games of the agent that was just evaluated; the figures of all of them.
 
-        The highest of many noisy means is a lucky one, so that an agent is not kept for one alone.
+        The highest of many noisy means is a lucky one. Its games count here again, so that half of
+        that luck stays.
         """
         if trainer.rank > 0:
             return {}
@@ -190,7 +192,7 @@ class Playing(nn.Module):
         c = self.config
         return evaluate(
             self.agent(), protocol=self.rules, episodes=c.eval_episodes, epsilon=c.eval_epsilon,
-            seed=seed, stop=lambda: trainer.stopping,
+            seed=seed, stop=lambda: trainer.stopping, threads=c.emulator_threads or 0,
         )  # fmt: skip
 
     def begin(self, trainer: Trainer) -> None:

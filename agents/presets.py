@@ -36,6 +36,10 @@ class DQNConfig:
         None, "an agent whose network learns on: zoo:NAME, a run or a file; mind --epsilon-start"
     )
     envs: int = setting(8, "environments stepped together, in each process")
+    emulator_threads: int | None = setting(
+        None, "CPU threads of the emulators, beside --threads (none: one a core); more than "
+        "environments are not used", "threads",
+    )  # fmt: skip
     backbone: str = setting("nature", "trunk of the Q-network", choices=("nature", "impala"))
     width: float = setting(0.5, "channels of the trunk, as a factor")
     trunk_norm: str = setting(
@@ -116,6 +120,8 @@ class DQNConfig:
         for name in ("warmup", "epsilon_steps", "priority", "eval_film", "noise", "munchausen"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(f"--{name.replace('_', '-')} must be finite and not negative.")
+        if self.emulator_threads is not None and self.emulator_threads < 1:
+            raise UserError("--emulator-threads must be at least 1.")
         if not 0 < self.target_tau <= 1:
             raise UserError("--target-tau must be above 0 and at most 1.")
         if self.atoms < 2:

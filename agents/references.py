@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -21,6 +22,7 @@ from agents.atari import FRAMES_PER_STEP, resolve
 from playground.errors import UserError
 
 ITERATION = 250_000  # agent steps of Dopamine's (`Runner.training_steps`)
+STICKY = 0.25  # Dopamine's (`create_atari_environment`)
 DOPAMINE = ("DQN", "Rainbow", "IQN")
 ZOO = {"dqn": "DQN", "qrdqn": "QR-DQN"}
 UNITS = {"k": 1e3, "M": 1e6}
@@ -30,11 +32,14 @@ Curve = tuple[tuple[float, float], ...]  # (agent steps, mean return)
 
 @dataclass
 class References:
-    """`curves` and `finals` are name -> game -> figures, `rules` name -> how they were measured."""
+    """`curves` and `finals` are name -> game -> figures, `rules` name -> how they were measured,
+    `sticky` name -> with which probability of sticky actions.
+    """
 
     curves: dict[str, dict[str, Curve]] = field(default_factory=dict)
     finals: dict[str, dict[str, float]] = field(default_factory=dict)
     rules: dict[str, str] = field(default_factory=dict)
+    sticky: dict[str, float] = field(default_factory=dict)
 
 
 def at(curve: Curve, steps: float) -> tuple[float, float] | None:
@@ -67,8 +72,8 @@ def _read(file: Path, into: References) -> bool:
     """Add what the file holds; whether it is of a known kind."""
     try:
         with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8") as text:
-            rows = csv.DictReader(line for line in text if not line.startswith("#"))
-            columns = set(rows.fieldnames or ())
+            table = csv.DictReader(line for line in text if not line.startswith("#"))
+            columns, rows = set(table.fieldnames or ()), _whole(table)
             if {"game", "agent", "iteration", "mean_return"} <= columns:
                 _dopamine(rows, into)
             elif {"game", "nature_dqn_mean"} <= columns:
@@ -77,14 +82,22 @@ def _read(file: Path, into: References) -> bool:
                 _zoo(rows, into)
             else:
                 return False
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"Cannot read {file}: {error}.") from error
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise UserError(f"{file} has a line that is not whole: {error}.") from error
     return True
 
 
-Rows = Iterator[Mapping[str, str]] | csv.DictReader
+Rows = Iterator[Mapping[str, str]]
+
+
+def _whole(table: csv.DictReader) -> Rows:
+    """Its rows; ValueError at one that ends before the last column."""
+    for row in table:
+        if missing := [name for name, value in row.items() if value is None]:
+            raise ValueError(f"{','.join(v for v in row.values() if v)} has no {missing[0]}")
+        yield row
 
 
 def _dopamine(rows: Rows, into: References) -> None:
@@ -97,7 +110,8 @@ def _dopamine(rows: Rows, into: References) -> None:
                 (step, float(row["mean_return"]))
             )
             seeds = f", mean of {row['n_seeds']} seeds" if row.get("n_seeds") else ""
-            into.rules[name] = f"training returns, sticky actions 0.25{seeds}"
+            into.rules[name] = f"training returns, sticky actions {STICKY:g}{seeds}"
+            into.sticky[name] = STICKY
     for name in (f"Dopamine {agent}" for agent in DOPAMINE):
         if name in points:
             into.curves[name] = {game: tuple(sorted(curve)) for game, curve in points[name].items()}
@@ -110,6 +124,7 @@ def _nature(rows: Rows, into: References) -> None:
         for row in rows
         if row["nature_dqn_mean"] and (game := _game(row["game"]))
     }
+    into.sticky[name] = 0.0
     into.rules[name] = (
         "evaluation of the best agent within 200M frames, epsilon 0.05, up to 30 no-ops, no sticky "
         "actions"
@@ -121,6 +136,7 @@ def _zoo(rows: Rows, into: References) -> None:
         if row["algo"] in ZOO and "NoFrameskip" in row["env_id"] and (game := _game(row["env_id"])):
             name = f"RL Zoo {ZOO[row['algo']]}"
             into.finals.setdefault(name, {})[game] = float(row["mean_reward"])
+            into.sticky[name] = 0.0
             number = row["n_timesteps"]
             steps = float(number.rstrip("kM")) * UNITS.get(number[-1], 1)
             into.rules[name] = (

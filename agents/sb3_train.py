@@ -228,12 +228,13 @@ class Watcher(BaseCallback):
     def evaluate(self) -> None:
         """Whole games, the same that `agents.dqn` evaluates on; the best agent so far is kept.
 
-        Given up when interrupted.
+        One that seems better than the best so far plays as many others, too. Given up when
+        interrupted.
         """
         self.evaluated = self.num_timesteps
         try:
             result = self._whole_games(self.settings.seed)
-            if self._is_best(result):
+            if self.best is not None and self._is_best(result):
                 result = pooled(result, self._whole_games(self.settings.seed + CONFIRMING_SEEDS))
         except Stopped:
             return
@@ -250,6 +251,7 @@ class Watcher(BaseCallback):
         return evaluate(
             self.agent, protocol=protocol(c.protocol), episodes=c.eval_episodes,
             epsilon=c.eval_epsilon, seed=seed, stop=lambda: self.interrupted,
+            threads=c.emulator_threads or 0,
         )  # fmt: skip
 
     def _is_best(self, result: Evaluation) -> bool:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from generators.caption_nets import DECODERS, LENGTH, Decoder, State
 from generators.decoding import Said, Speaker, say, search
@@ -25,7 +26,6 @@ from playground import exports
 from playground.backbone import Backbone, create, to_unit
 from playground.errors import UserError
 from playground.inputs import averaged, centre, covering
-from playground.media import to_pixels
 
 KEY, FORMAT = "playground_captioner", 1  # of the metadata
 ZOO = Path(__file__).with_name("zoo")
@@ -33,6 +33,10 @@ DEFAULT, PHOTOS = "games", "photos"  # of the zoo
 BATCH = 16  # pictures captioned together
 WAVES = 6  # frequencies of the places' coordinates
 COORDINATES = 4 * WAVES  # the last features of the memory
+TAKEN = {  # by a captioner of clips, and by one of pictures
+    True: "clips, uint8 (T, H, W, 3) or float (N, T, 3, H, W), and pictures, uint8 (H, W, 3)",
+    False: "pictures, uint8 (H, W, 3) or float (N, 3, H, W)",
+}
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,12 @@ class Captioner:
     ) -> None:
         self.parts, self.vocabulary, self.plan, self.card = parts, vocabulary, plan, card
 
+    @property
+    def games(self) -> tuple[str, ...]:
+        """Of which it learned, as its training's --data named them; () for one of photos."""
+        kind, _, names = str(self.card.get("data", "")).partition(":")
+        return tuple(filter(None, map(str.strip, names.split(",")))) if kind == "atari" else ()
+
     def caption(self, images: Any, register: str | None = None, beam: int = 3) -> list[str]:
         """A sentence for each picture or clip; see `look` for what is taken."""
         return [found.text for found in self.look(images, register, beam)]
@@ -195,15 +205,18 @@ class Captioner:
         """Captions with where each word looked.
 
         Args:
-            images: for a captioner of pictures: a uint8 array (H, W, 3), a list of them, or floats
-                (N, 3, H, W) in [0, 1]; for one of clips: uint8 arrays (T, H, W, 3), a list of them,
-                or floats (N, T, 3, H, W). Any size; of another shape the centre is seen.
+            images: for a captioner of pictures: a uint8 array (H, W, 3), or floats (N, 3, H, W) in
+                [0, 1]; for one of clips: uint8 arrays (T, H, W, 3), or (H, W, 3) for a clip of one
+                frame, or floats (N, T, 3, H, W). Or a list of what is taken, of none too. Any size;
+                of another shape the centre is seen. Of clips of any length as many frames as the
+                plan has are seen, evenly spread; a single one as if all had been black before it.
             register: way of speaking, one of `plan.registers` (default: the first).
             beam: width of the search; 1 takes the likeliest word each time.
         """
         found: list[Caption] = []
-        for part in self.fitted(images).split(BATCH):
-            found += self.tell(self.encode(part), register, beam)
+        pictures = self.fitted(images)
+        for first in range(0, len(pictures), BATCH):
+            found += self.tell(self.encode(pictures[first : first + BATCH]), register, beam)
         return found
 
     @torch.inference_mode()
@@ -233,38 +246,45 @@ class Captioner:
 
         So are pictures in training: the centre is kept, and nothing stretched.
         """
+        if isinstance(images, Tensor | np.ndarray):
+            return self._batch(images)
+        parts = [self._batch(each) for each in images]
+        frames = (self.plan.frames,) if self.plan.frames > 1 else ()
+        return torch.cat(parts) if parts else torch.empty(0, *frames, 3, *self.plan.size)
+
+    def _batch(self, images: Any) -> Tensor:
+        """One array of what `look` takes as `fitted` gives it; of uint8, too, several in one."""
         clips = self.plan.frames > 1
-        if isinstance(images, Tensor) or (
-            isinstance(images, np.ndarray) and images.dtype != np.uint8
-        ):
-            x = torch.as_tensor(images).float()
-            x = x[None] if x.dim() == (4 if clips else 3) else x
-            if x.dim() != (5 if clips else 4):
-                what = "clips (N, T, 3, H, W)" if clips else "pictures (N, 3, H, W)"
-                raise UserError(f"This captioner takes {what}, not {tuple(x.shape)}.")
-            return self._covering(x)
-        single = isinstance(images, np.ndarray) and images.ndim == (4 if clips else 3)
-        several: Sequence[Any] = [images] if single else list(images)
-        if clips:
-            stacks = [np.stack([to_pixels(frame) for frame in clip]) for clip in several]
-            return torch.stack([self._covering(_unit(self._chosen(stack))) for stack in stacks])
-        return torch.cat([self._covering(_unit(to_pixels(picture)[None])) for picture in several])
+        x = images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
+        shape, several = tuple(x.shape), 5 if clips else 4
+        if x.dtype == torch.uint8 and x.dim() >= 3:
+            x = x.movedim(-1, -3)
+            x = x[None] if clips and x.dim() == 3 else x  # a picture is a clip's only frame
+            x = x[None] if x.dim() == several - 1 else x
+        elif x.dim() == 3 and not clips:
+            x = x[None]
+        known = x.dtype == torch.uint8 or x.is_floating_point()
+        if not known or x.dim() != several or x.shape[-3] != 3 or 0 in x.shape:
+            kind = str(x.dtype).removeprefix("torch.")
+            raise UserError(f"This captioner takes {TAKEN[clips]}, not {kind} {shape}.")
+        alone = clips and x.shape[1] == 1
+        if clips and not alone:
+            places = np.linspace(0, x.shape[1] - 1, self.plan.frames).round().astype(int)
+            x = x[:, places.tolist()]
+        x = self._covering(x)
+        before = self.plan.frames - 1 if alone else 0
+        return F.pad(x, (0, 0) * 3 + (before, 0)) if before else x
 
     def _covering(self, x: Tensor) -> Tensor:
-        """(..., 3, H, W) at the plan's size."""
-        return covering(x.flatten(0, -4), self.plan.size).unflatten(0, x.shape[:-3])
+        """(..., 3, H, W), uint8 or float, as floats at the plan's size."""
+        flat = x.flatten(0, -4)
+        unit = to_unit(flat) if flat.dtype == torch.uint8 else flat.float()
+        return covering(unit, self.plan.size).unflatten(0, x.shape[:-3])
 
     def seen(self, picture: np.ndarray) -> np.ndarray:
         """The part of a picture (H, W, 3) that `look` sees, and attention lies over."""
         rows, columns = centre(picture.shape[0], picture.shape[1], self.plan.size)
         return picture[rows, columns]
-
-    def _chosen(self, stack: np.ndarray) -> np.ndarray:
-        """As many frames of a clip as the plan has, evenly spread; before a single one is black."""
-        if len(stack) == 1:
-            return np.concatenate([np.zeros_like(stack)] * (self.plan.frames - 1) + [stack])
-        places = np.linspace(0, len(stack) - 1, self.plan.frames).round().astype(int)
-        return stack[places]
 
     def save(self, path: Path) -> None:
         """Write fp16 weights and all that `load` needs."""
@@ -273,11 +293,6 @@ class Captioner:
             "vocabulary": self.vocabulary.to_json(),
         }  # fmt: skip
         exports.write(path, self.parts, KEY, about, half=True)
-
-
-def _unit(pixels: np.ndarray) -> Tensor:
-    """uint8 (N, H, W, 3) -> float (N, 3, H, W)."""
-    return to_unit(torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2))
 
 
 def begin_of(plan: Plan, vocabulary: Vocabulary, register: str | None) -> int:

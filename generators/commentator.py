@@ -10,15 +10,17 @@ happens, and leaves each sentence on the screen for as long as a person needs to
 
 What happens is told by a frame's facts and boxes: a reward, a life lost, something that comes close
 to the player. Where frames have none, or nothing happens, it speaks every few seconds, and first as
-soon as it has seen a clip.
+soon as it has seen a clip. Over a game that its captioner did not learn of it is silent.
 """
 
 from __future__ import annotations
 
+import re
+import sys
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +28,7 @@ from generators.caption_views import captioned
 from generators.captioner import Captioner
 from playground.errors import UserError
 from playground.frames import Box, Frame
+from playground.subtitles import Line
 
 SPACING = 5  # emulator frames between two of a clip, at 60 a second
 FPS = 60.0
@@ -37,14 +40,6 @@ LATE_S = 0.6  # an event that must wait longer is not told
 IDLE_S = 2.5  # of silence, after which anything is told
 NEAR_PX, FAR_PX = 6, 20  # close from here on, and not again until it was so far away
 LINES = {320: (10, 3), 10**6: (14, 2)}  # up to that width: letters' size in pixels, lines
-
-
-class Line(NamedTuple):
-    """A sentence and when it could be read: from frame `start` to before frame `end`."""
-
-    start: int
-    end: int
-    text: str
 
 
 class Commentator:
@@ -89,20 +84,28 @@ class Commentator:
         self._close = False
         self._pool = ThreadPoolExecutor(1) if live else None
         self._coming: tuple[Future[str], int] | None = None
+        self._games = {_key(game) for game in captioner.games}
+        self._refused: set[str] = set()  # games of which was said that nothing is said
 
     def __call__(self, frame: Frame) -> Frame:
         return draw(self.see(frame))
 
     def see(self, frame: Frame) -> Frame:
         """Take a frame in as the game drew it; the same with facts["caption"]."""
-        if self._before.get("play") != _play(frame.facts):
+        before, now = self._before.get("play"), _play(frame.facts)
+        if before != now:
             self._past.clear()
             self._due, self._close = None, False
-        self._past.append(frame.pixels)
-        self._notice(frame)
-        self._speak()
-        if self._text and self._frame >= self._until + self._span(1.0) and self._due is None:
-            self._close_line()
+            if before is not None and before[0] != now[0]:
+                self._fall_silent()
+        if self._knows(now[0]):
+            self._past.append(frame.pixels)
+            self._notice(frame)
+            self._speak()
+            if self._text and self._frame >= self._until + self._span(1.0) and self._due is None:
+                self._close_line()
+        else:
+            self._before = {"play": now}
         self._frame += 1
         return replace(frame, facts={**frame.facts, "caption": self._text})
 
@@ -116,6 +119,24 @@ class Commentator:
         self._close_line()
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
+
+    def _knows(self, game: str | None) -> bool:
+        """Whether the captioner learned of a game, as far as that is known; if not, it is said."""
+        if not game or not self._games or _key(game) in self._games:
+            return True
+        if game not in self._refused:
+            self._refused.add(game)
+            known = ", ".join(self.captioner.games)
+            print(f"The captioner knows {known}: of {game} it says nothing.", file=sys.stderr)
+        return False
+
+    def _fall_silent(self) -> None:
+        """As at the beginning: what was said and what is coming are of another game."""
+        self._close_line()
+        if self._coming is not None:
+            self._coming[0].cancel()
+        self._coming, self._urgency = None, 0
+        self._until = self._frame - self._span(IDLE_S)
 
     # What happens.
 
@@ -211,23 +232,14 @@ def _play(facts: dict[str, Any]) -> tuple[Any, Any]:
     return facts.get("game"), facts.get("episode")
 
 
+def _key(game: str) -> str:
+    """One spelling for "ms_pacman", "MsPacman" and "ALE/MsPacman-v5"."""
+    bare = re.sub(r"^ale/|(noframeskip|deterministic)?(-v\d+)?$", "", game.strip().lower())
+    return re.sub(r"[^a-z0-9]", "", bare)
+
+
 def gap(one: Box, other: Box) -> float:
     """Pixels between two boxes along the axis on which they are further apart; 0 if they touch."""
     across = max(one.x - other.x - other.width, other.x - one.x - one.width, 0)
     along = max(one.y - other.y - other.height, other.y - one.y - one.height, 0)
     return max(across, along)
-
-
-def subtitles(lines: list[Line], fps: float) -> str:
-    """Sentences as a subtitle file in the SubRip format (.srt)."""
-
-    def stamp(frame: int) -> str:
-        thousandths = round(1000 * frame / fps)
-        minutes, rest = divmod(thousandths, 60_000)
-        return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02},{rest % 1000:03}"
-
-    parts = [
-        f"{number}\n{stamp(line.start)} --> {stamp(line.end)}\n{line.text}\n"
-        for number, line in enumerate(lines, 1)
-    ]
-    return "\n".join(parts)

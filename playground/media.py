@@ -32,6 +32,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from playground import subtitles
 from playground.errors import UserError
 from playground.frames import Frame
 from playground.run import atomic_path, writing
@@ -271,8 +272,9 @@ class VideoWriter:
     discards it, an interruption (Ctrl-C) keeps what was recorded; without a frame there is no file.
     `scale` enlarges by whole numbers; None doubles small pictures in .mp4 only, where colour is
     stored at half the resolution. `sound` is a film whose sound this one, an .mp4, gets: as it is,
-    or as AAC where players expect that. UserError for an unknown suffix, an unwritable place, a
-    full disk, or a picture whose size differs from the first one's.
+    or as AAC where players expect that. What frames have as facts["caption"] becomes the film's
+    subtitles, in a file beside it; `lines` are these so far. UserError for an unknown suffix, an
+    unwritable place, a full disk, or a picture whose size differs from the first one's.
     """
 
     def __init__(
@@ -284,6 +286,7 @@ class VideoWriter:
     ) -> None:
         self.path = Path(path)
         self.frames = 0  # written so far
+        self.lines: list[subtitles.Line] = []
         self.fps, self.scale, self.sound = fps, scale, sound
         self._gif = self.path.suffix.lower() == ".gif"
         self._shape: tuple[int, ...] = ()
@@ -317,6 +320,7 @@ class VideoWriter:
         assert self._ffmpeg is not None
         with writing(self.path):
             self._ffmpeg.write(np.ascontiguousarray(pixels))
+        subtitles.add(self.lines, self.frames, frame.facts.get("caption") or "")
         self.frames += 1
 
     def close(self) -> None:
@@ -331,6 +335,8 @@ class VideoWriter:
                     elif self.sound is not None:
                         self._add_sound()
                     os.replace(self._finished, aside)
+                if self.lines:
+                    subtitles.write(subtitles.beside(self.path), self.lines, self.fps)
         finally:
             self._work.cleanup()
 

@@ -18,10 +18,10 @@ and, where it has them, `schedules: dict[str, LRScheduler]` (saved here, stepped
 that gives a loss of typical size, for `precision auto`), `attach(run)` (called once, before
 anything is loaded, for a task that keeps files of its own in the run), `begin(trainer)` (called in
 front of a new training, to keep what the untrained models do), `checkpoint_due: bool` (asks for a
-checkpoint), `confirm(trainer)` (asked where `evaluate` found the best score so far: figures from
-more looks, which count instead), `reseed(n)` (other random streams, after the n-th return from a
-divergence), `panel_stride: int` (see `panels`), `graph: bool` (its `learn` records) and
-`join(dict)` (below).
+checkpoint), `confirm(trainer)` (asked where `evaluate` found a better score than the best so far,
+so not the first time: figures from more looks, which count instead), `reseed(n)` (other random
+streams, after the n-th return from a divergence), `panel_stride: int` (see `panels`), `graph: bool`
+(its `learn` records) and `join(dict)` (below).
 
 Call `seed_everything` before building the task: its first weights are drawn there.
 
@@ -403,7 +403,7 @@ class Trainer:
         with self._looking(), shared_statistics(self.task), self.updates.averaged():
             figures = self._first(self.task.evaluate)
             best = self._is_best(figures)
-            if best and hasattr(self.task, "confirm"):
+            if best and self.best is not None and hasattr(self.task, "confirm"):
                 figures = self._first(self.task.confirm)
                 best = self._is_best(figures)
             if best:

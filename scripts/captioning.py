@@ -17,7 +17,8 @@ import numpy as np
 from generators.caption import load
 from generators.caption_views import attention_film, attention_sheet
 from generators.captioner import PHOTOS, Caption, Captioner, ships
-from generators.commentator import Commentator, draw, subtitles
+from generators.commentator import Commentator, draw
+from playground import subtitles
 from playground.device import find
 from playground.errors import UserError
 from playground.frames import Frame, pump
@@ -25,14 +26,15 @@ from playground.media import (
     FILMS,
     VideoWriter,
     check_apart,
+    check_film,
     check_suffix,
     is_film,
     read_image,
     read_video,
     recording,
+    same_file,
     write_image,
 )
-from playground.run import atomic_path
 from scripts.scoring import counted, dumps
 
 SCREEN = (210, 160)  # height and width of the console's pictures, which are often enlarged
@@ -51,8 +53,10 @@ def run_caption(args: argparse.Namespace) -> None:
         raise UserError("--attention shows one picture; name one.")
     if args.out and not films:
         raise UserError("--out is for a film; pictures' captions are printed.")
-    if args.attention and args.attention.suffix.lower() not in FILMS:
-        check_suffix(args.attention)
+    if args.attention:
+        check_apart(args.attention, first, flag="--attention")
+        if args.attention.suffix.lower() not in FILMS:
+            check_suffix(args.attention)
 
     @functools.cache
     def loaded(source: str | None) -> Captioner:
@@ -66,7 +70,7 @@ def run_caption(args: argparse.Namespace) -> None:
     rows = []
     for path, picture in _pictures(args.pictures):
         captioner = loaded(args.captioner or _usual(picture, args.register))
-        found = _look(args, captioner, picture)
+        (found,) = captioner.look(picture, args.register, args.beam)
         if args.attention:
             _draw_attention(args.attention, captioner.seen(picture), found)
         if args.json:
@@ -110,15 +114,9 @@ def _of_folder(folder: Path) -> Iterator[tuple[Path, np.ndarray]]:
 
 def _usual(picture: np.ndarray, register: str | None) -> str | None:
     """The captioner for a picture where none is named: None, that of games, or that of photos."""
-    height, width = picture.shape[:2]
-    of_game = width * SCREEN[0] == height * SCREEN[1] or register is not None
+    times = picture.shape[0] // SCREEN[0]
+    of_game = picture.shape[:2] == (times * SCREEN[0], times * SCREEN[1]) or register is not None
     return None if of_game or not ships(PHOTOS) else f"zoo:{PHOTOS}"
-
-
-def _look(args: argparse.Namespace, captioner: Captioner, picture: np.ndarray) -> Caption:
-    """A captioner of clips sees a picture with nothing before it."""
-    seen = picture if captioner.plan.frames == 1 else picture[None]
-    return captioner.look(seen, args.register, args.beam)[0]
 
 
 def _plain(path: Path, found: Caption) -> dict[str, Any]:
@@ -148,11 +146,26 @@ def _game(pixels: np.ndarray) -> np.ndarray:
     return pixels[:, :game] if height % SCREEN[0] == 0 and width > game else pixels
 
 
+def _check_subtitles(out: Path, source: Path) -> None:
+    """UserError where the subtitles of `out` would take the place of the source's own.
+
+    What was made here before may be made again: then they are younger than their film.
+    """
+    text = subtitles.beside(out)
+    if not text.exists() or not same_file(text, subtitles.beside(source)):
+        return
+    if not out.exists() or text.stat().st_mtime < out.stat().st_mtime:
+        raise UserError(f"{text} stands for the subtitles of {source}; name another with --out.")
+
+
 def _caption_film(args: argparse.Namespace, captioner: Captioner, path: Path) -> None:
-    """The film with its captions, and beside it a subtitle file."""
+    """The film with its captions and its sound, and beside it a subtitle file."""
     out = args.out or recording(f"{path.stem}-captions", ".mp4")
+    check_film(out)
     check_apart(out, path)
+    _check_subtitles(out, path)
     pictures, fps = read_video(path)
+    sound = path if out.suffix.lower() == ".mp4" else None
     with closing(pictures):  # type: ignore[type-var]
         comment = Commentator(captioner, args.register, args.beam, fps)
         games = tuple(captioner.plan.size) == SCREEN
@@ -161,24 +174,28 @@ def _caption_film(args: argparse.Namespace, captioner: Captioner, path: Path) ->
             pixels = _game(frame.pixels) if games else frame.pixels
             return draw(replace(frame, facts=comment.see(replace(frame, pixels=pixels)).facts))
 
-        with VideoWriter(out, fps, 1) as film:
-            pump(map(Frame, pictures), [look], [film])
-        comment.close()
-    text = out.with_suffix(".srt")
-    with atomic_path(text) as aside:
-        aside.write_text(subtitles(comment.lines, fps), encoding="utf-8", errors="backslashreplace")
+        with VideoWriter(out, fps, 1, sound) as film:
+            try:
+                pump(map(Frame, pictures), [look], [film])
+            except KeyboardInterrupt:
+                if not film.frames:
+                    raise
+                done = f"{out} has the first {film.frames / fps:.1f} s"
+                raise KeyboardInterrupt(f"Interrupted: {done}.") from None
+            comment.close()
+            film.lines = comment.lines  # where no clip was seen, one that no frame shows
+    text = subtitles.beside(out) if film.lines else None
     if args.json:
         lines = [
             {"start": line.start / fps, "end": line.end / fps, "caption": line.text}
             for line in comment.lines
         ]
-        print(dumps({"film": str(out), "subtitles": str(text), "lines": lines}))
+        print(dumps({"film": str(out), "subtitles": text and str(text), "lines": lines}))
         return
     for line in comment.lines:
         minutes, seconds = divmod(math.floor(line.start / fps), 60)
         print(f"{minutes}:{seconds:02}  {line.text}")
-    print(out)
-    print(text)
+    print(*filter(None, (out, text)), sep="\n")
 
 
 def add_caption(verb: argparse.ArgumentParser) -> None:
@@ -188,8 +205,8 @@ def add_caption(verb: argparse.ArgumentParser) -> None:
     add("pictures", nargs="+", type=Path, metavar="PICTURE", help=text)
     text = (
         "a run of train caption, a captioner's file, or zoo:NAME (default: zoo:games for films, "
-        "for pictures of 160x210 or a multiple of it in both sides, and with --register; for "
-        "others zoo:photos, where it ships)"
+        "for pictures of 160x210 or a whole multiple of it, and with --register; for others "
+        "zoo:photos, where it ships)"
     )
     add("--captioner", metavar="SOURCE", help=text)
     text = "the encoder's weights, for a captioner that names published ones (default: fetched)"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 
 from generators.caption import load
 from generators.commentator import Commentator, draw
 from playground import window
-from playground.frames import Filter
+from playground.frames import Filter, Frame
 
 
 def add_captions(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +22,21 @@ def captions_filter(args: argparse.Namespace) -> Filter | None:
     if args.captions is None:
         return None
     live = not args.record and window.available()
-    return Commentator(load(args.captions or None), live=live).see
+    return _Seeing(Commentator(load(args.captions or None), live=live))
+
+
+@dataclass(frozen=True)
+class _Seeing:
+    """The commentator without its drawing: other filters come in between."""
+
+    comment: Commentator
+
+    def __call__(self, frame: Frame) -> Frame:
+        return self.comment.see(frame)
+
+    def close(self) -> None:
+        """End its thread."""
+        self.comment.close()
 
 
 def captions_shown(args: argparse.Namespace) -> Filter | None:

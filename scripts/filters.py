@@ -1,14 +1,15 @@
 """Filters of frames that a command line can ask for: a table, in the order in which they are run.
 
 Each way adds its flags to a verb's parser, and makes its filter of the flags that were given, or
-None where it was not asked for. The verb finds what makes them in its arguments, as `make_filters`,
-and so knows of none of them.
+None where it was not asked for. A filter that holds something, such as a thread, has a `close()`.
+The verb finds what makes them in its arguments, as `make_filters`, and so knows of none of them.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from playground.frames import Filter
@@ -49,7 +50,14 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(make_filters=asked_for)
 
 
-def asked_for(args: argparse.Namespace) -> list[Filter]:
-    """The filters of the given flags. UserError for what one of them cannot use."""
-    found = (way.make(args) for way in FILTERS.values())
-    return [change for change in found if change is not None]
+@contextmanager
+def asked_for(args: argparse.Namespace) -> Iterator[list[Filter]]:
+    """The filters of the given flags, until the block ends; UserError for what they cannot use."""
+    with ExitStack() as stack:
+        found: list[Filter] = []
+        for way in FILTERS.values():
+            change = way.make(args)
+            if change is not None:
+                found.append(change)
+                stack.callback(getattr(change, "close", lambda: None))
+        yield found

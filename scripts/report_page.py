@@ -227,7 +227,7 @@ def _rules(found: dict[str, Any]) -> Iterable[str]:
     for method, of in found["methods"].items():
         games = " or ".join(map(str, of["eval_episodes"]))
         yield (
-            f"{method}: {of['rules_in_words']}; evaluations of {games} games, epsilon "
+            f"{method}: {of['rules_in_words']}; evaluations of at least {games} games, epsilon "
             f"{of['eval_epsilon']:g}"
         )
     for name, rules in found["published"]["rules"].items():

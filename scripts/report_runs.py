@@ -22,7 +22,10 @@ POINTS = 200  # of a mean curve
 SHORT = 0.5  # of the longest run's agent steps; a shorter one is not in the mean curve
 # Settings of the trainer that change what is learned; others change only where and how long.
 LEARNING = ("accumulate", "clip_norm", "ema", "devices")
-FREE = ("game", "protocol", "eval_episodes", "eval_film")  # of the task's: do not make a method
+# Of the task's: they do not make a method, as they change where and how fast it is computed, how it
+# is looked at, or what stands beside it anyway.
+FREE = ("game", "protocol", "eval_episodes", "eval_film", "replay_compression", "replay_device",
+        "graph", "emulator_threads")  # fmt: skip
 
 
 class Evaluated(NamedTuple):

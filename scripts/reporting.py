@@ -8,6 +8,7 @@ rules of play: each method has one protocol, and its name says which.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import combinations
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from agents import statistics
-from agents.atari import FRAMES_PER_STEP, human_normalised
+from agents.atari import FRAMES_PER_STEP, PROTOCOLS, human_normalised
 from agents.evaluation import interval
 from agents.references import References, at, read
 from playground.errors import UserError, listed
@@ -56,14 +57,20 @@ def run_report(args: argparse.Namespace) -> None:
 def figures(paths: Sequence[Path], references: References | None = None) -> dict[str, Any]:
     """Everything that a report tells, as plain values.
 
-    Runs that cannot be part of it are left out, and named in `notes`. UserError where none is left,
-    or a path is no run.
+    Runs that cannot be part of it are left out, and named in `notes`; what lies among them and is
+    no run is named on stderr. UserError where none is left, or there is nothing at a path.
     """
     references = references or References()
     notes: list[str] = []
     runs = []
     for path in dict.fromkeys(paths):
-        run = Run.open(path)
+        try:
+            run = Run.open(path)
+        except UserError as error:
+            if not path.exists():
+                raise
+            print(f"Left out: {error}", file=sys.stderr)
+            continue
         if why := unfit(run):
             notes.append(f"{run.name} {why}: left out.")
             continue
@@ -73,7 +80,7 @@ def figures(paths: Sequence[Path], references: References | None = None) -> dict
         else:
             notes.append(f"{run.name} has logged no game yet: left out.")
     if not runs:
-        raise UserError(f"There is nothing to report on. {' '.join(notes)}")
+        raise UserError(" ".join(["There is nothing to report on.", *notes]))
     methods = methods_of(runs)
     games = sorted({seen.game for seen in runs})
     tables: list[dict[str, Any]] = []
@@ -84,12 +91,14 @@ def figures(paths: Sequence[Path], references: References | None = None) -> dict
                 row = _row(game, method, here, references)
                 tables.append(row)
                 curves[game][method] = {kind: mean_curve(here, kind) for kind in KINDS}
+    published = _published(references, games, max(seen.steps for seen in runs))
+    notes += [*_notes(methods), *_notes_beside(methods, published, references.sticky)]
     found: dict[str, Any] = {
-        "notes": [*notes, *_notes(methods)],
+        "notes": notes,
         "methods": {method: about(members) for method, members in methods.items()},
         "games": {game: [row for row in tables if row["game"] == game] for game in games},
         "curves": curves,
-        "published": _published(references, games, max(seen.steps for seen in runs)),
+        "published": published,
         "runs": [_run(run, method) for method, members in methods.items() for run in members],
     }
     return found | _together(methods, found["notes"]) | {"beside": _beside(tables)}
@@ -298,6 +307,28 @@ def _notes(methods: dict[str, list[Trained]]) -> list[str]:
                 )
             if len({run.seed for run in here}) < len(here):
                 notes.append(f"{method} in {game}: several runs have the same seed.")
+    return notes
+
+
+def _notes_beside(
+    methods: dict[str, list[Trained]], published: dict[str, Any], sticky: dict[str, float]
+) -> list[str]:
+    """Where what was published was measured by other rules than the runs that it stands beside."""
+    shown = {
+        name: {game for game, figures in of.items() if figures}
+        for kind in ("curves", "finals")
+        for name, of in published[kind].items()
+    }
+    notes = []
+    for method, members in methods.items():
+        games, ours = {run.game for run in members}, PROTOCOLS[members[0].rules].sticky
+        others = [name for name in shown if games & shown[name] and sticky.get(name, ours) != ours]
+        if others:
+            one, other = ("with", "without") if ours else ("without", "with")
+            notes.append(
+                f"{method} plays {one} sticky actions, {listed(others)} {other}: their scores "
+                "stand beside each other, but do not compare."
+            )
     return notes
 
 

@@ -28,7 +28,9 @@ LINE_SECONDS = 600.0  # between two lines of a training, where no terminal renew
 TRIES = 2
 LEAST_HOURS = 0.01  # less is not worth a start
 BREAK_OFF_SECONDS = 20.0  # what a child asked twice to end is given
-TIME_IS_UP = "sweep_time_is_up"  # in config.json, of a training that has no other end
+# In config.json, of a training that has no other end: the sweep's hours, its share of which it had.
+TIME_IS_UP = "sweep_time_is_up"
+ENDED_EARLY = "ended early"  # the state of one that cannot go on: its weights are all there is
 STOPPED = (130, -signal.SIGTERM)  # statuses of one that was asked to end before it began
 
 
@@ -40,7 +42,7 @@ class Job:
     game: str
     seed: int
     path: Path  # of its run
-    state: str = "waiting"  # running, finished, saved, failed, not started
+    state: str = "waiting"  # running, finished, saved, ended early, failed, skipped, not started
     hours: float | None = None  # its share, of this start
     tries: int = 0
     said: str = ""  # the last line of its errors
@@ -169,10 +171,15 @@ class Sweep:
             # Ctrl-C reaches a terminal's whole group: only this process shall take it, and tell the
             # children once, as the second time breaks off. Windows' children take it themselves.
             options["start_new_session"] = True
-        job.process = subprocess.Popen(
-            self.command(job), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=job.errors, **options,
-        )  # fmt: skip
+        try:
+            job.process = subprocess.Popen(
+                self.command(job), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=job.errors, **options,
+            )  # fmt: skip
+        except OSError as error:  # no memory for another process, say
+            job.errors.close()
+            self._failed(job, f"cannot be started: {error}")
+            return
         self.running.append(job)
         if self.interrupted:  # the signal came in the midst of this
             _ask_to_end(job)
@@ -193,13 +200,15 @@ class Sweep:
             self._failed(job, _last_line(self.logs / f"{job.name}.txt") or _death(status))
             return
         job.state, job.said = "saved" if _saved(job) else "not started", ""
+        if job.state == "not started" and _weights_alone(job):
+            job.state, job.said = ENDED_EARLY, "Stable-Baselines3 cannot resume"
         if self.steps is not None and job.figures.get("step", 0) >= self.steps:
             job.state = "finished"
         elif job.hours is not None and elapsed >= job.hours:
             job.said = "its time is up"
             if self.steps is None:
                 job.state = "finished"
-                Run.open(job.path).update(**{TIME_IS_UP: True})
+                Run.open(job.path).update(**{TIME_IS_UP: self.hours})
 
     def _failed(self, job: Job, why: str) -> None:
         job.said = why
@@ -257,6 +266,14 @@ def _saved(job: Job) -> bool:
     """Whether there is something to go on from."""
     folder = job.path / "checkpoints"
     return any([*folder.glob("step_*"), *folder.glob(".old-step_*")])
+
+
+def _weights_alone(job: Job) -> bool:
+    """Whether it is one of Stable-Baselines3's, which saves weights and nothing to go on from."""
+    with contextlib.suppress(UserError):
+        theirs = Run.open(job.path).settings.get("engine") == "sb3"
+        return theirs and (job.path / "last.safetensors").is_file()
+    return False
 
 
 def _last_line(file: Path) -> str:

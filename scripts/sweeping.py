@@ -3,18 +3,22 @@
 Each game and seed is a `train dqn` in a process of its own, named GAME-sSEED (after --name, where
 that is given: NAME-GAME-sSEED). The same command again goes on where it was: what is finished is
 skipped, what is not is resumed. A training that fails leaves the others alone; it is put at the end
-of the queue and tried once more. In the end there is one report over all of them.
+of the queue and tried once more. A folder of its name that is no run is skipped, too. In the end
+there is one report over all of them.
 
 What is the sweep's own stands beside the tasks' folders, which hold nothing but runs: its report
 and what its trainings said to stderr are in `RUNS/sweeps/NAME/` (without --name: the task's).
 
-Cores are shared equally, unless --threads says otherwise.
+Cores are shared equally, among PyTorch's threads and once more among the emulators', which run
+beside them, unless --threads and --emulator-threads say otherwise. That the replays of all that run
+at a time fit into memory is looked at before anything starts.
 
 --hours is for the whole sweep, from this start on. A training that starts gets the time that is
 left, divided by the number of rounds that the waiting ones still need at J at a time: all get the
 same, and what the early ones leave over (those that reach their --steps) goes to the later ones.
 Starting up and the last evaluations are not in it, so a sweep ends some minutes late. What the time
-does not suffice for is not started.
+does not suffice for is not started. Without --steps a training that had its share is finished; with
+more --hours than the sweep had that gave it, it goes on.
 """
 
 from __future__ import annotations
@@ -24,9 +28,11 @@ import copy
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from agents import dqn
 from agents.atari import resolve
 from playground.config import from_json
 from playground.errors import UserError, listed
@@ -34,11 +40,11 @@ from playground.run import Run
 from playground.trainer import TrainerConfig
 from scripts import report_page, reporting
 from scripts.following import SCRIPT
-from scripts.sweep_queue import TIME_IS_UP, Job, Sweep
+from scripts.sweep_queue import ENDED_EARLY, TIME_IS_UP, Job, Sweep
 from scripts.training import PLAY, Door, fresh, quoted
 
 FLAGS = ("games", "seeds", "jobs")  # what makes a training a sweep
-# Given to a training that goes on: the other settings it has kept.
+# Given to a training that goes on, as what its door calls movable: the other settings it has kept.
 ON_RESUME = ("steps", "device", "devices", "precision", "threads", "deterministic", "compile",
              "evaluate_every", "checkpoint_every", "checkpoint_minutes", "log_every",
              "log_seconds", "keep", "nan_patience")  # fmt: skip
@@ -68,12 +74,15 @@ def run_sweep(args: argparse.Namespace, door: Door, words: Sequence[str]) -> Non
     jobs = plan(args, door)
     kept = _words_of_all(words)
     limit = getattr(args, "steps", None)
-    threads = [] if "threads" in args else ["--threads", str(max(1, _cores() // _jobs(args)))]
+    share = str(max(1, _cores() // _jobs(args)))
+    unsaid = (name for name in ("threads", "emulator_threads") if name not in args)
+    threads = [word for name in unsaid for word in (_flag(name), share)]
 
     def command(job: Job) -> list[str]:
         given = [*kept, "--game", job.game, "--seed", str(job.seed), "--name", job.name]
         if job.path.exists():
-            given = ["--runs", str(args.runs), "--resume", str(job.path), *_limits(args)]
+            given = ["--runs", str(args.runs), "--resume", str(job.path)]
+            given += _limits(args, (*ON_RESUME, *door.movable))
         hours = [] if job.hours is None else ["--hours", f"{job.hours:.6f}"]
         return [sys.executable, str(SCRIPT), "train", door.name, *given, *threads, *hours]
 
@@ -122,7 +131,21 @@ def plan(args: argparse.Namespace, door: Door) -> list[Job]:
             job = Job(name, game, seed, args.runs / door.name / name)
             _check(job, args, door)
             jobs.append(job)
+    _check_memory(jobs, args, door)
     return jobs
+
+
+def _check_memory(jobs: list[Job], args: argparse.Namespace, door: Door) -> None:
+    """UserError where the replays of those that run at a time do not fit into memory."""
+    waiting = sum(job.state == "waiting" for job in jobs)
+    if not waiting:
+        return
+    config, settings = fresh(args, door)  # of all, but for game and seed
+    filled = min(config.replay_capacity, settings.steps or config.replay_capacity)
+    dqn.check_memory(
+        replace(config, replay_capacity=filled), min(waiting, _jobs(args)) * settings.devices,
+        args.engine or "ours", fewer="--jobs",
+    )  # fmt: skip
 
 
 def _check(job: Job, args: argparse.Namespace, door: Door) -> None:
@@ -132,7 +155,12 @@ def _check(job: Job, args: argparse.Namespace, door: Door) -> None:
     config, settings = fresh(mine, door)
     if not job.path.exists():
         return
-    run = Run.open(job.path)
+    try:
+        run = Run.open(job.path)
+    except UserError as error:
+        job.state, job.said = "skipped", str(error)
+        print(f"Skipped: {error}", file=sys.stderr)
+        return
     before: Any = from_json(type(config), run.settings["config"])
     trainer = from_json(TrainerConfig, run.settings.get("trainer", {}))
     pairs = [(name, getattr(config, name), getattr(before, name)) for name in vars(config)]
@@ -141,23 +169,23 @@ def _check(job: Job, args: argparse.Namespace, door: Door) -> None:
     pairs.append(("engine", args.engine or "ours", run.settings.get("engine", "ours")))
     other = [name for name, wanted, has in pairs if wanted != has and name not in door.movable]
     if other:
-        flags = listed(["--" + name.replace("_", "-") for name in other])
+        flags = listed([_flag(name) for name in other])
         raise UserError(
             f"{job.path} was trained with another {flags}: choose another --name for this sweep."
         )
     job.look()
-    job.state = "finished" if _finished(run, getattr(args, "steps", None)) else "waiting"
+    steps, hours = (getattr(args, name, None) for name in ("steps", "hours"))
+    job.state = "finished" if _finished(run, steps, hours) else "waiting"
     if job.state == "waiting" and args.engine == "sb3":
-        raise UserError(
-            f"{job.path} is not finished, and Stable-Baselines3 cannot resume: remove it to train "
-            "it anew."
-        )
+        job.state = ENDED_EARLY
+        job.said = f"Stable-Baselines3 cannot resume: remove {job.path} to train it anew"
 
 
-def _finished(run: Run, steps: int | None) -> bool:
-    """Whether it has its steps, or had its whole time in a sweep without."""
+def _finished(run: Run, steps: int | None, hours: float | None) -> bool:
+    """Whether it has its steps; without any, whether it had its share of so many hours."""
     if steps is None:
-        return bool(run.settings.get(TIME_IS_UP))
+        had = run.settings.get(TIME_IS_UP)
+        return had is not None and hours is not None and had >= hours
     saved = [int(path.name[5:]) for path in (run.path / "checkpoints").glob("step_*")]
     if run.settings.get("engine") == "sb3":  # it saves none
         saved = [line["step"] for line in run.metrics() if "evaluate/score" in line]
@@ -172,17 +200,21 @@ def _words_of_all(words: Sequence[str]) -> list[str]:
     return own.parse_known_args(list(words))[1]
 
 
-def _limits(args: argparse.Namespace) -> list[str]:
-    """The given flags that a training that goes on may be given anew."""
+def _limits(args: argparse.Namespace, names: Sequence[str]) -> list[str]:
+    """The given ones of these flags, which a training that goes on may be given anew."""
     words = []
-    for name in ON_RESUME:
+    for name in names:
         if name in args:
-            flag, value = "--" + name.replace("_", "-"), getattr(args, name)
+            flag, value = _flag(name), getattr(args, name)
             if isinstance(value, bool):
                 words.append(flag if value else flag.replace("--", "--no-", 1))
             else:
                 words += [flag, "none" if value is None else str(value)]
     return words
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _jobs(args: argparse.Namespace) -> int:

@@ -129,7 +129,7 @@ DQN = Door(
     figures=("return", "epsilon", "loss", "q"),
     commands=_commands,
     arguments=_arguments,
-    movable=("graph", "replay_device"),
+    movable=("graph", "replay_device", "emulator_threads"),
     about={"engine": "ours", "score": "return"},
     finish=_finish,
 )

@@ -59,7 +59,12 @@ def run_watch(args: argparse.Namespace) -> None:
             following.show(run, args.scale)
             return
     source, agent = _chosen(args)
-    args.filters = args.make_filters(args)
+    with args.make_filters(args) as args.filters:
+        _play(args, agent, source)
+
+
+def _play(args: argparse.Namespace, agent: agents.Agent, source: str) -> None:
+    """On the film that is asked for, in a window, or else on a film."""
     if args.record:
         _record(args, agent, Path(args.record))
         return

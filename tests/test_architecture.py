@@ -121,6 +121,18 @@ def lacks_docstring(path: str, source: str) -> bool:
     return public and not ast.get_docstring(ast.parse(source))
 
 
+def needs_installing(source: str) -> bool:
+    """Whether a script that is run would not find its rooms in a checkout that is not installed."""
+    found = False  # the root is on the path
+    for node in ast.parse(source).body:
+        if ast.unparse(node).startswith("sys.path.insert("):
+            found = True
+        names = [name.split(".")[0] for name, *_ in imports("scripts/a.py", ast.unparse(node))]
+        if not found and ROOMS.keys() & set(names):
+            return "__main__" in source
+    return False
+
+
 def foreign_root_entries(tracked: list[str]) -> set[str]:
     """What the tracked paths put into the root that the house does not know."""
     return {path.split("/")[0] for path in tracked} - ROOT_ENTRIES
@@ -141,6 +153,11 @@ def test_imports_follow_the_house(path: str) -> None:
 @pytest.mark.parametrize("path", room_files())
 def test_public_module_has_a_docstring(path: str) -> None:
     assert not lacks_docstring(path, (ROOT / path).read_text("utf-8"))
+
+
+@pytest.mark.parametrize("path", [path for path in room_files() if path.startswith("scripts/")])
+def test_scripts_run_where_nothing_is_installed(path: str) -> None:
+    assert not needs_installing((ROOT / path).read_text("utf-8"))
 
 
 @pytest.mark.parametrize("room", ["playground", "agents", "generators"])
@@ -222,6 +239,15 @@ def test_docstring_rule_can_fail() -> None:
     assert lacks_docstring("agents/__init__.py", "")
     assert not lacks_docstring("agents/dqn.py", '"""The task."""')
     assert not lacks_docstring("agents/_private.py", "x = 1")
+
+
+def test_script_rule_can_fail() -> None:
+    ends = 'if __name__ == "__main__":\n    main()'
+    path = "sys.path.insert(0, '.')"
+    assert needs_installing(f"import sys\nimport agents\n{path}\n{ends}")
+    assert needs_installing(f"from scripts.play import main\n{ends}")
+    assert not needs_installing(f"import sys\n{path}\nimport agents\n{ends}")
+    assert not needs_installing("import agents")  # it is only imported
 
 
 def test_root_rule_can_fail() -> None:

@@ -9,8 +9,10 @@ LayerNorm. Each arm leaves one out; "laptop" itself is an arm, too, for what the
 together. Each cell (arm, game, seed) is one `play.py train dqn`, its command is printed; what is
 done is not trained again, and an interrupted one goes on where it was saved, so that the same
 command is repeated until nothing is left. With --hours it ends after so many, a cell being
-interrupted where it stands. With --known FILE, an ablation.json of before, cells whose scores stand
-there are not trained here, even where their runs are gone.
+interrupted where it stands. All cells are trained in one --precision: by `auto` each would measure
+which is the faster, and on a busy machine not all find the same. With --known FILE, an
+ablation.json of before, cells whose scores stand there are not trained here, even where their runs
+are gone.
 
 The score of a cell is the mean of its last 100 training games (--score evaluation: its last
 evaluation). In the end a table on stdout, and ablation.json in --runs: the score of each cell with
@@ -32,8 +34,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+# So that this checkout's scripts are found.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from agents.atari import resolve
 from agents.statistics import aggregates, improvement, normalised
+from playground.device import FABRIC_PRECISION
 from playground.errors import UserError
 from playground.run import Run, read_json, write_json
 
@@ -95,6 +101,7 @@ def arguments() -> argparse.Namespace:
     add("--games", default="pong,breakout", help="(pong,breakout)")
     add("--arms", default=",".join(ARMS), help="which arms (all)")
     add("--protocol", default="machado", help="rules of training (machado)")
+    add("--precision", choices=tuple(FABRIC_PRECISION), default="fp32", help="of all cells (fp32)")
     add("--threads", type=int, help="CPU threads of a training (PyTorch's choice)")
     add("--hours", type=float, help="end after so many, to go on by the same command")
     add("--flags", default="", help="more flags for every training, in one word")
@@ -129,7 +136,8 @@ def read_known(args: argparse.Namespace) -> dict[Cell, dict[str, Any]]:
 
 def conditions(args: argparse.Namespace) -> dict[str, Any]:
     """What scores must have in common to be compared."""
-    return {name: getattr(args, name) for name in ("steps", "score", "protocol", "flags")}
+    names = ("steps", "score", "protocol", "precision", "flags")
+    return {name: getattr(args, name) for name in names}
 
 
 def train(cells: list[Cell], args: argparse.Namespace) -> bool:
@@ -155,17 +163,18 @@ def train(cells: list[Cell], args: argparse.Namespace) -> bool:
 def command_of(cell: Cell, args: argparse.Namespace) -> list[str]:
     """What trains a cell, or goes on with it; nothing where it is done."""
     folder = cell.folder(args.runs)
-    threads = ["--threads", str(args.threads)] if args.threads else []
+    computed = ["--precision", args.precision]
+    computed += ["--threads", str(args.threads)] if args.threads else []
     start = [sys.executable, str(PLAY), "train", "dqn"]
     if (folder / "config.json").exists():
         saved = (int(path.name[5:]) for path in (folder / "checkpoints").glob("step_*"))
         if max(saved, default=-1) >= args.steps:
             return []
-        return [*start, "--resume", str(folder), "--steps", str(args.steps), *threads]
+        return [*start, "--resume", str(folder), "--steps", str(args.steps), *computed]
     return [
         *start, "--preset", "laptop", "--game", cell.game, "--protocol", args.protocol,
         "--seed", str(cell.seed), "--steps", str(args.steps), "--runs", str(args.runs),
-        "--name", folder.name, *ARMS[cell.arm].split(), *args.flags.split(), *threads,
+        "--name", folder.name, *ARMS[cell.arm].split(), *args.flags.split(), *computed,
     ]  # fmt: skip
 
 

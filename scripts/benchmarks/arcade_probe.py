@@ -35,6 +35,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+# So that this checkout's scripts are found.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from agents import ram as ram_facts
 from agents.agent import load
 from agents.arcade import movers, play

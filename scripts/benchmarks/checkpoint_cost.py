@@ -37,6 +37,9 @@ from typing import Any
 import numpy as np
 import torch
 
+# So that this checkout's scripts are found.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from agents.atari import Step, VectorAtari
 from agents.dqn import DQN, PRESETS
 from playground.config import to_json

@@ -33,6 +33,9 @@ from typing import Any
 import numpy as np
 import torch
 
+# So that this checkout's scripts are found.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 import agents
 from agents.atari import resolve
 from agents.dqn import DQN, PRESETS

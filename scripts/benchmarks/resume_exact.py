@@ -48,6 +48,9 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
+# So that this checkout's scripts are found.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from agents.dqn import DQNConfig
 from agents.replay import Replay, ReplayFiles
 from playground import checkpoint

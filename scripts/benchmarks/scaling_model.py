@@ -26,6 +26,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+# So that this checkout's scripts are found.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from agents.dqn import PRESETS
 from agents.qnetwork import QNetwork
 from playground.backbone import create

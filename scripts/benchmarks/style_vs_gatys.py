@@ -36,6 +36,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+# So that this checkout's scripts are found.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from generators import style
 from generators.style_easel import find_backbone, fitting, picture, resized
 from generators.style_losses import StyleNetwork

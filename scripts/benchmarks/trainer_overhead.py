@@ -33,6 +33,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+# So that this checkout's scripts are found.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from playground.backbone import create, to_unit
 from playground.run import Run, device_name, write_json
 from playground.trainer import Trainer, TrainerConfig, seed_everything

@@ -23,6 +23,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+# So that this checkout's scripts are found.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from playground.data import parse
 from playground.errors import UserError
 from playground.gallery import write_page

@@ -24,6 +24,9 @@ from statistics import median
 
 import torch
 
+# So that this checkout's scripts are found.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from playground import folders
 from playground.data import batch_indices, load
 from playground.errors import UserError

@@ -87,7 +87,7 @@ def main() -> int:
 
 
 def add(args: argparse.Namespace) -> None:
-    """Weights, card, table; nothing is written before all is known."""
+    """Weights, card, film, table; nothing is written before all is known."""
     run = Run.open(args.run)
     if run.task != "dqn":
         raise UserError(f"{run.path} is a run of {run.task}, not of dqn.")
@@ -117,10 +117,14 @@ def add(args: argparse.Namespace) -> None:
         )
         card["scores"][rules] = result.to_json()
         print(f"{args.name}, {rules}: {score(card, rules)}, epsilon {epsilon:g}", flush=True)
-    with atomic_path(args.zoo / f"{args.name}.safetensors") as aside:
-        aside.write_bytes(content)
+    shown = Path(FILMS) / f"{args.name}.gif"
+    with tempfile.TemporaryDirectory() as folder:
+        film(agent, epsilon, seed, Path(folder) / shown)
+        pictures = (Path(folder) / shown).read_bytes()
+    for file, written in ((Path(f"{args.name}.safetensors"), content), (shown, pictures)):
+        with atomic_path(args.zoo / file) as aside:
+            aside.write_bytes(written)
     write_json(args.zoo / f"{args.name}.json", card)
-    film(agent, epsilon, seed, args.zoo / FILMS / f"{args.name}.gif")
     write_table(args.zoo)
 
 

@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from agents import atari, playing
 from agents.agent import load
 from agents.dqn import DQN
+from agents.evaluation import Stopped
 from agents.playing import Playing
 from agents.pqn import PQN
 from agents.presets import PRESETS
@@ -48,6 +51,37 @@ def trainer_of(task: Playing, run: Run, steps: int) -> Trainer:
         checkpoint_minutes=None,
     )  # fmt: skip
     return Trainer(settings, task, run)
+
+
+@pytest.mark.parametrize(
+    ("asked", "processes", "threads"),
+    [(None, 1, 0), (2, 1, 2), (99, 1, 8), (None, 2, 3), (4, 2, 2), (1, 2, 1)],
+)
+def test_emulators_have_the_threads_that_they_are_given(
+    asked: int | None, processes: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all processes together, and no more than there are games; 0 is ale-py's choice."""
+    monkeypatch.setattr(playing.os, "cpu_count", lambda: 6)
+    for name in ("world", "local_world"):
+        monkeypatch.setattr(playing.ranks, name, lambda: processes)
+    assert playing._threads(replace(PRESETS["laptop"], emulator_threads=asked)) == threads
+
+
+def test_a_training_plays_and_evaluates_on_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    native, given = atari._native, []
+
+    def spied(game: str, envs: int, rules: Any, threads: int) -> Any:
+        given.append((envs, threads))
+        return native(game, envs, rules, threads)
+
+    monkeypatch.setattr(atari, "_native", spied)
+    build, config = TASKS["dqn"]
+    task = build(replace(config, emulator_threads=2, eval_episodes=3), seed=7)
+    stopping = SimpleNamespace(stopping=True)
+    with pytest.raises(Stopped):
+        task._whole_games(stopping, 7)
+    task.close()
+    assert given == [(3, 2), (3, 2)]
 
 
 @pytest.mark.parametrize("kind", TASKS)

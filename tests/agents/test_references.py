@@ -48,6 +48,8 @@ def test_a_folder_gives_all_kinds(folder):
     assert found.rules.keys() == found.curves.keys() | found.finals.keys()
     assert "sticky" in found.rules["Dopamine DQN"] and "5 seeds" in found.rules["Dopamine DQN"]
     assert "40M frames" in found.rules["RL Zoo DQN"]
+    assert found.sticky.keys() == found.rules.keys()
+    assert found.sticky["Dopamine DQN"] == 0.25 and found.sticky["RL Zoo DQN"] == 0
 
 
 def test_one_file_alone(folder):
@@ -70,6 +72,9 @@ def test_the_newest_point_that_was_reached():
         ("x.csv", "", "no published figures"),
         ("x.csv", CURVES + "pong,DQN,2\n", "not whole"),
         ("x.csv", CURVES + "pong,DQN,2,high,1,5\n", "not whole"),
+        ("x.csv", "agent,iteration,mean_return,game\nDQN,0,-20\n", "not whole: DQN,0,-20 has no"),
+        ("x.csv", "nature_dqn_mean,game\n18.9\n", "not whole: 18.9 has no game"),
+        ("x.csv", ZOO + "dqn,BreakoutNoFrameskip-v4,1,2\n", "has no n_timesteps"),
         ("x.csv.gz", CURVES, "Cannot read"),  # not compressed
     ],
 )
@@ -78,6 +83,14 @@ def test_what_is_wrong_is_one_sentence(tmp_path, name, text, says):
         (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=says):
         references.read(tmp_path / name)
+
+
+def test_a_packed_file_that_was_spoilt_is_one_sentence(tmp_path):
+    content = bytearray(gzip.compress(CURVES.encode()))
+    content[10] = 0xFF  # the first block's kind: there is none such
+    (tmp_path / "x.csv.gz").write_bytes(content)
+    with pytest.raises(UserError, match="Cannot read"):
+        references.read(tmp_path)
 
 
 def test_the_real_files(data_dir):

@@ -597,7 +597,9 @@ def test_what_their_dqn_lacks_is_refused(
 
 def test_train_leaves_an_agent_and_a_zip(tmp_path: Path) -> None:
     config = replace(TINY, width=1.0, layer_norm=False, game="freeway")
-    settings = TrainerConfig(steps=24, device="cpu", threads=1, log_every=8, seed=3)
+    settings = TrainerConfig(
+        steps=24, device="cpu", threads=1, log_every=8, evaluate_every=12, seed=3
+    )
     run = Run.create(tmp_path, "dqn", "x", to_json(config))
     reports: list[dict[str, Any]] = []
     short = protocol("sb3", max_frames=40)
@@ -605,14 +607,17 @@ def test_train_leaves_an_agent_and_a_zip(tmp_path: Path) -> None:
 
     def spied(agent: Agent, **options: Any) -> Evaluation:
         seeds.append(options["seed"])
-        return evaluate(agent, **options)
+        score = float(len(seeds))  # each better than the one before
+        return replace(evaluate(agent, **options), returns=[score], mean=score)
 
     with pytest.MonkeyPatch.context() as patch:  # whole games of Freeway last two minutes
         patch.setattr("agents.sb3_train.protocol", lambda name: short)
         patch.setattr("agents.sb3_train.evaluate", spied)
         agent = sb3.train(config, settings, run, reports.append)
-    # On the emulators that evaluations of ours play on, and as the best, again on others
-    assert seeds == [settings.seed, settings.seed + CONFIRMING_SEEDS]
+    # On the emulators that evaluations of ours play on; as better than another, again on others
+    assert seeds == [settings.seed, settings.seed, settings.seed + CONFIRMING_SEEDS]
+    scores = [line["evaluate/score"] for line in run.metrics() if "evaluate/score" in line]
+    assert scores == [1.0, 2.5]
     obs = pictures()
     last = agents.load(run.path)
     assert (last.game, last.preprocessing) == ("freeway", "ale")
@@ -620,7 +625,7 @@ def test_train_leaves_an_agent_and_a_zip(tmp_path: Path) -> None:
     np.testing.assert_allclose(last.q_values(obs), agent.q_values(obs), atol=1e-2)  # fp16
     again = DQN.load(run.path / "sb3.zip", device="cpu")
     np.testing.assert_allclose(q_of(again, obs), agent.q_values(obs), atol=1e-5)
-    assert [line["step"] for line in run.metrics()] == [8, 16, 24, 24]
+    assert [line["step"] for line in run.metrics()] == [8, 12, 16, 24, 24]
     assert "evaluate/score" in run.metrics()[-1]
     assert {"per_second", "epsilon", "progress"} <= reports[0].keys()
     assert "score" in reports[-1]

@@ -19,7 +19,7 @@ def rliable():
     try:
         from rliable import library, metrics
     except Exception as error:  # absent, or at odds with its own dependencies
-        pytest.skip(f"rliable does not import: {error}")
+        pytest.skip(f"rliable, of the extra [metrics], does not import: {error}")
     return library, metrics
 
 

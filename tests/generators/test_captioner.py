@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from generators import captioner
-from generators.captioner import Captioner, Parts, Plan, load, waves, word_of
+from generators.captioner import Captioner, Parts, Plan, load, load_own, waves, word_of
 from generators.words import BEGIN, END, Vocabulary
 from playground.errors import UserError
 from playground.media import read_image, write_image
@@ -83,6 +83,47 @@ def test_pictures_are_not_clips():
         one.caption(torch.rand(1, 2, 3, 84, 84))
     with pytest.raises(UserError, match="clips"):
         made().caption(torch.rand(3, 84, 84))
+
+
+def test_a_picture_is_a_clip_of_one_frame():
+    one, (clip, other, _) = made(), clips()
+    alone = one.fitted(clip[:1])
+    assert not alone[:, 0].any() and torch.equal(alone[0, 1], one.fitted(clip)[0, 0])
+    assert torch.equal(one.fitted(clip[0]), alone)
+    mixed = one.fitted([clip[0], other, clip[0, :20]])
+    assert torch.equal(mixed, torch.cat([alone, one.fitted(other), one.fitted(clip[:1, :20])]))
+    assert len(one.caption([clip[0], other])) == 2 and one.caption([]) == one.look([]) == []
+
+
+def test_floats_are_clips_of_any_length():
+    one, array = made(), clips(2, 5)
+    floats = torch.from_numpy(array).movedim(-1, -3) / 255
+    assert torch.equal(one.fitted(floats), one.fitted(list(array)))
+    assert torch.equal(one.fitted(floats), floats[:, [0, 4]])
+    assert torch.equal(one.fitted(floats[:, :1].numpy()), one.fitted([clip[0] for clip in array]))
+
+
+def test_what_is_no_picture_or_clip_is_one_sentence():
+    pictures, of_clips = made(replace(PLAN, frames=1)), made()
+    for wrong in (
+        torch.rand(2, 3, 40, 48), [torch.rand(2, 3, 40, 48)], torch.rand(1, 2, 1, 40, 48),
+        clips()[0, 0].astype(int), clips()[0, 0, :, :, 0], clips()[0][:0],
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=r"takes clips, .* not \w+ \("):
+            of_clips.look(wrong)
+    for wrong in (torch.rand(1, 2, 3, 40, 48), clips(), clips()[0, 0, :, :, 0], [clips()]):
+        with pytest.raises(UserError, match=r"takes pictures, .* not \w+ \("):
+            pictures.look(wrong)
+    assert len(pictures.look(clips()[0])) == 2 and pictures.look([]) == []
+
+
+def test_it_tells_the_games_of_its_training():
+    one = made()
+    assert one.games == ()
+    for data, games in {"atari:pong, ms_pacman,": ("pong", "ms_pacman"), "flickr8k:x": ()}.items():
+        one.card["data"] = data
+        assert one.games == games
+    assert len(load_own("zoo:games").games) > 5 and load_own("zoo:photos").games == ()
 
 
 def test_every_place_is_told_apart():

@@ -1,4 +1,4 @@
-"""The commentator: when it looks, what it looks at, how long a sentence stays, subtitles."""
+"""The commentator: when it looks, what it looks at, how long a sentence stays, of which games."""
 
 import threading
 import time
@@ -7,17 +7,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from generators.commentator import Commentator, Line, draw, gap, subtitles
+from generators.commentator import Commentator, draw, gap
 from playground.errors import UserError
 from playground.frames import Box, Frame
+from playground.subtitles import Line
 
 
 class Parrot:
     """Stands in for a captioner: notes what it is shown."""
 
-    def __init__(self, frames=4, text="The ball flies."):
+    def __init__(self, frames=4, text="The ball flies.", games=()):
         self.plan = SimpleNamespace(frames=frames, registers=("describe", "comment"))
-        self.seen, self.text, self.register = [], text, None
+        self.seen, self.text, self.register, self.games = [], text, None, games
 
     def caption(self, images, register=None, beam=3):
         self.seen.append(np.array(images))
@@ -177,13 +178,55 @@ def test_it_draws_below_in_a_band_of_one_height():
     assert draw(plain) is plain
 
 
-def test_subtitles_are_numbered_and_timed():
-    text = subtitles([Line(0, 90, "One."), Line(60 * 61, 60 * 3700, "둘.")], 60)
-    assert text == (
-        "1\n00:00:00,000 --> 00:00:01,500\nOne.\n\n2\n00:01:01,000 --> 01:01:40,000\n둘.\n"
-    )
-
-
 def test_registers_that_it_does_not_know():
     with pytest.raises(UserError, match="describe or comment"):
         Commentator(Parrot(), "shout")
+
+
+def of_game(game, count=30, **facts):
+    return [frame(i, game=game, **facts) for i in range(count)]
+
+
+def test_what_was_said_of_a_game_does_not_stand_over_the_next():
+    comment = Commentator(Parrot(text="A sentence of some thirty letters."))
+    *_, last = told(comment, of_game("pong"))
+    assert last and told(comment, of_game("pong", 10, episode=1)) == [last] * 10  # is being read
+    said = told(comment, of_game("boxing"))
+    assert [text[-1:] for text in said] == [""] * 15 + ["2"] * 15  # as soon as a clip is seen
+    comment.close()
+    assert [(line.start, line.end) for line in comment.lines] == [(15, 40), (55, 70)]
+
+
+def test_what_is_still_to_be_said_of_a_game_is_not_said_of_the_next():
+    seen = threading.Event()
+
+    class Slow(Parrot):
+        def caption(self, images, register=None, beam=3):
+            assert seen.wait(60)
+            return super().caption(images, register, beam)
+
+    comment = Commentator(Slow(), live=True)
+    told(comment, of_game("pong"))
+    coming, _ = comment._coming
+    assert told(comment, of_game("boxing", 3)) == [""] * 3
+    seen.set()
+    coming.result(60)
+    assert told(comment, of_game("boxing", 3)) == [""] * 3 and not comment.lines
+    comment.close()
+
+
+def test_of_games_that_were_not_learned_nothing_is_said_and_that_once(capsys):
+    comment = Commentator(Parrot(games=("pong", "ALE/MsPacman-v5")))
+    assert not any(told(comment, of_game("qbert", 60) + of_game("qbert", 60, episode=1)))
+    assert any(told(comment, of_game("ms_pacman", 60)))
+    assert not any(told(comment, of_game("qbert", 60) + of_game("pacman", 60)))
+    assert any(told(comment, of_game("pong", 60)))
+    assert len(comment.captioner.seen) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert "pong, ALE/MsPacman-v5" in first and "of qbert" in first and "of pacman" in second
+    alone = Commentator(Parrot(games=("pong",)))
+    told(alone, of_game("qbert", 5))
+    alone.close()
+    assert not alone.lines and not alone.captioner.seen
+    photos = Commentator(Parrot(frames=1))
+    assert any(told(photos, of_game("qbert", 60)))

@@ -66,6 +66,9 @@ def test_it_trains_what_is_missing_and_goes_on_with_what_was_broken_off(
     assert words[words.index("--name") + 1] == "no-n-step-pong-s2"
     assert words[words.index("--n-step") + 1] == "1" and "--resume" not in words
     assert words[words.index("--seed") + 1] == "2"
+    for cell in (half, new):  # never measured cell by cell
+        words = ablation.command_of(cell, args)
+        assert words[words.index("--precision") + 1] == "fp32"
 
 
 def test_its_figures_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,6 +123,8 @@ def test_scores_of_before_are_kept_without_their_runs(
     assert [row["arm"] for row in cells] == ["all", "laptop", "all"]
     monkeypatch.setattr(sys, "argv", [*words[:2], "2000", "--runs", str(now), *known])
     assert ablation.main() == 2 and "of steps 1000, not 2000" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", [*words, "--runs", str(now), *known, "--precision", "bf16"])
+    assert ablation.main() == 2 and "of precision 'fp32', not 'bf16'" in capsys.readouterr().err
 
 
 def test_an_unknown_arm_is_one_sentence(

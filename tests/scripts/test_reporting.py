@@ -101,8 +101,10 @@ def test_rules_and_settings_are_never_mixed(tmp_path, four):
         make(tmp_path, "pong", 0, evaluations=[(1000, 0)], double=True, n_step=1),
         make(tmp_path, "pong", 1, evaluations=[(1000, 1)], double=True, n_step=1),
         make(tmp_path, "pong", 0, evaluations=[(1000, 1)], preset="nature2015"),
-        make(tmp_path, "pong", 2, evaluations=[(1000, 12)], eval_episodes=30),  # the first's
-    ]
+        # The first's: how often it is looked at, and where its replay lies, changes no training.
+        make(tmp_path, "pong", 2, evaluations=[(1000, 12)], eval_episodes=30, graph=True,
+             replay_compression=True, replay_device="host", emulator_threads=2),
+    ]  # fmt: skip
     found = reporting.figures([*four, *other])
     runs = {row["method"]: row["runs"] for row in found["games"]["pong"]}
     double = "laptop, double, n step 1, machado"
@@ -160,6 +162,17 @@ def test_what_does_not_fit_is_named(tmp_path, four, capsys):
     assert "There is no run in runs" in capsys.readouterr().err
     assert main(["report", str(tmp_path / "none")]) == 2
     assert "is not a run" in capsys.readouterr().err
+
+
+def test_what_lies_among_the_runs_is_passed_over(tmp_path, four, capsys):
+    broken = tmp_path / "dqn" / "broken"
+    broken.mkdir()
+    assert main(["report", *map(str, sorted((tmp_path / "dqn").iterdir()))]) == 0
+    said = capsys.readouterr()
+    assert said.err == f"Left out: {broken} is not a run: it has no config.json.\n"
+    assert "broken" not in said.out
+    assert main(["report", str(broken)]) == 2
+    assert capsys.readouterr().err.endswith("There is nothing to report on.\n")
 
 
 def test_runs_that_ended_early_do_not_end_the_curve(tmp_path):
@@ -229,6 +242,26 @@ def test_published_figures_stand_beside(tmp_path, published, capsys):
     assert all("Dopamine Rainbow, sticky" in chart for chart in training)
     assert all("Dopamine" not in chart and "Nature DQN" in chart for chart in evaluation)
     assert "Nature DQN, final 401.2" in page and "training returns, sticky actions 0.25" in page
+
+
+def test_published_figures_of_other_rules_are_said_to_be_such(tmp_path, published, capsys):
+    steps = [(0, -20), (1_000_000, 0)]
+    paths = [
+        make(tmp_path, "pong", 0, steps, [(1_000_000, 10)], protocol="sb3"),
+        make(tmp_path, "pong", 0, steps, [(1_000_000, 10)]),
+        make(tmp_path, "pong", 0, steps, [(1_000_000, 10)], protocol="nature", double=True),
+    ]
+    argv = ["report", *map(str, paths), "--reference", str(published)]
+    assert main(argv) == 0
+    printed, page = capsys.readouterr().out, (tmp_path / "report.html").read_text("utf-8")
+    for note in (
+        "laptop, sb3 plays without sticky actions, Dopamine Rainbow, Dopamine IQN with: their",
+        "laptop, double, nature plays without sticky actions, Dopamine Rainbow, Dopamine IQN with",
+        "laptop, machado plays with sticky actions, Nature DQN without: their scores stand",
+    ):
+        assert note in printed and note in page
+    assert main(argv[:-2]) == 0
+    assert "do not compare" not in capsys.readouterr().out
 
 
 def test_a_short_training_has_no_published_point_yet(tmp_path, four, published):

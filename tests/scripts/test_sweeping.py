@@ -5,16 +5,19 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from playground.config import to_json
 from playground.errors import UserError
 from playground.run import Run, read_json
 from scripts import play, sweep_queue, sweeping
 from scripts.play import main
 from scripts.sweep_queue import Board, Job, Sweep, share
 from scripts.train_dqn import DQN
+from scripts.training import fresh
 
 CHILD = Path(__file__).with_name("sweep_child.py")
 SMALL = [
@@ -79,7 +82,57 @@ def test_children_get_all_other_words():
     args = parse("--games", "pong", "--double", "--steps", "1000", "--no-compile", "--keep", "3",
                  "--checkpoint-minutes", "none")  # fmt: skip
     limits = ["--steps", "1000", "--no-compile", "--checkpoint-minutes", "none", "--keep", "3"]
-    assert sweeping._limits(args) == limits  # what a resumed training may be told
+    assert sweeping._limits(args, sweeping.ON_RESUME) == limits  # what a resumed one may be told
+
+
+def test_a_training_that_goes_on_gets_what_is_movable_and_its_share_of_the_cores(
+    tmp_path, monkeypatch
+):
+    words = ["--games", "pong", "--seeds", "2", "--steps", "9", "--jobs", "2", "--no-graph"]
+    words += ["--replay-device", "host", "--runs", str(tmp_path)]
+    old, new = sweeping.plan(parse(*words), DQN)
+    old.path.mkdir(parents=True)
+    given = {}
+
+    def run(sweep):
+        given.update({job.name: sweep.command(job) for job in sweep.jobs})
+
+    monkeypatch.setattr(sweeping, "_cores", lambda: 6)
+    monkeypatch.setattr(sweeping, "plan", lambda args, door: [old, new])
+    monkeypatch.setattr(Sweep, "run", run)
+    sweeping.run_sweep(parse(*words), DQN, words)
+    shares = ["--threads", "3", "--emulator-threads", "3"]
+    assert given[old.name][4:] == [
+        *("--runs", str(tmp_path), "--resume", str(old.path), "--steps", "9"),
+        *("--no-graph", "--replay-device", "host", *shares),
+    ]
+    assert given[new.name][-4:] == shares and "--resume" not in given[new.name]
+    words += ["--threads", "1", "--emulator-threads", "2"]
+    sweeping.run_sweep(parse(*words), DQN, words)
+    for command in given.values():  # what was said holds
+        for flag, value in (("--threads", "1"), ("--emulator-threads", "2")):
+            assert command.count(flag) == 1 and command[command.index(flag) + 1] == value
+
+
+def test_the_replays_of_all_that_run_at_a_time_must_fit(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("agents.dqn.available_memory", lambda: 24 * 10**9)
+    sweep = ["--games", "pong,boxing", "--seeds", "2", "--hours", "8", "--preset", "beyond"]
+    for words, says in (
+        (["--jobs", "4"], "of 4 times 1,048,576 agent steps needs 29.6 GB of memory, 24.0 GB are"),
+        (["--jobs", "2", "--devices", "2"], "lower --replay-capacity or --jobs, or add --replay-c"),
+        (["--engine", "sb3", "--preset", "sb3"], "1,000,000 agent steps needs 56.4 GB"),
+    ):
+        assert main(["train", "dqn", *sweep, *words]) == 2
+        error = capsys.readouterr().err
+        assert says in error and error.count("\n") == 1 and not Path("runs").exists()
+    for words in (
+        ["--jobs", "3"],
+        ["--jobs", "4", "--replay-compression"],
+        ["--jobs", "4", "--steps", "500000"],  # it is never filled
+        ["--jobs", "4", "--seeds", "1"],  # there are but two
+        ["--jobs", "4", "--preset", "minutes"],  # without a replay
+    ):
+        assert sweeping.plan(parse(*sweep, *words), DQN)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +194,53 @@ def test_failures_are_isolated_and_tried_once_more(tmp_path, capsys):
     assert a.said == "" and d.said == ""
     assert "failed, and is tried again: RuntimeError" in capsys.readouterr().out
     assert "RuntimeError" in (tmp_path / "logs" / "b.txt").read_text()
+
+
+def test_a_process_that_cannot_be_started_is_that_trainings_failure(tmp_path, monkeypatch):
+    start, asked = sweep_queue.subprocess.Popen, []
+
+    def popen(command, **options):
+        asked.append(Path(command[2]).name)
+        if asked[-1] == "a":
+            raise OSError(12, "Cannot allocate memory")
+        return start(command, **options)
+
+    monkeypatch.setattr(sweep_queue.subprocess, "Popen", popen)
+    sweep = sweep_of(tmp_path, ["train", "train"])
+    sweep.run()
+    a, b = sweep.jobs
+    assert (a.state, b.state) == ("failed", "finished") and asked == ["a", "b", "a"]
+    assert "cannot be started" in a.said and "Cannot allocate memory" in a.said
+
+
+def test_one_of_stable_baselines_ends_early_and_is_not_gone_on_with(tmp_path, capsys):
+    """It saves no checkpoints: its weights are there, and all there will be."""
+    run = Run.create(tmp_path, "dqn", "pong-s0", {}, engine="sb3")
+    job = Job("pong-s0", "pong", 0, run.path, hours=0.0, figures={"step": 50})
+    sweep = Sweep([job], lambda job: [], 1, hours=1.0, steps=100)
+    sweep._ended(job, 0)
+    assert job.state == "not started"
+    (run.path / "last.safetensors").touch()
+    sweep._ended(job, 0)
+    assert (job.state, job.said) == ("ended early", "its time is up")
+    job.figures["step"] = 100
+    sweep._ended(job, 0)
+    assert job.state == "finished"
+    words = ["--engine", "sb3", "--runs", str(tmp_path), "--games", "pong", "--steps", "100",
+             "--replay-capacity", "99"]  # fmt: skip
+    config, settings = fresh(parse(*words), replace(DQN, preset="sb3"))
+    run.update(config=to_json(config), trainer=to_json(settings))
+    (job,) = sweeping.plan(parse(*words), replace(DQN, preset="sb3"))
+    assert job.state == "ended early" and f"remove {run.path}" in job.said
+
+
+def test_a_folder_that_is_no_run_is_skipped(tmp_path, capsys):
+    (tmp_path / "dqn" / "pong-s0").mkdir(parents=True)
+    words = ["--games", "pong,boxing", "--steps", "9", "--runs", str(tmp_path)]
+    jobs = sweeping.plan(parse(*words), DQN)
+    assert [job.state for job in jobs] == ["skipped", "waiting"]
+    error = capsys.readouterr().err
+    assert error.startswith("Skipped: ") and "no config.json" in error and error.count("\n") == 1
 
 
 def test_a_run_without_checkpoint_begins_anew_but_not_under_another_process(tmp_path):
@@ -214,7 +314,7 @@ def test_hours_are_for_all_together(tmp_path, monkeypatch):
     given = [job.hours * 3600 for job in sweep.jobs]
     # The later ones share what is left, less than half as the first ones took time to start.
     assert given[:2] == pytest.approx([2.5, 2.5], abs=0.5) and 0 < max(given[2:]) < 2.5
-    assert read_json(tmp_path / "a" / "config.json")[sweep_queue.TIME_IS_UP] is True
+    assert read_json(tmp_path / "a" / "config.json")[sweep_queue.TIME_IS_UP] == 5 / 3600
 
 
 def test_what_the_time_does_not_suffice_for_is_not_started(tmp_path):
@@ -303,10 +403,12 @@ def test_a_sweep_that_failed_says_so(tmp_path, capsys, monkeypatch):
 
 
 def test_time_up_is_the_end_only_without_steps(tmp_path):
-    run = Run.create(tmp_path, "dqn", "a", {}, **{sweep_queue.TIME_IS_UP: True})
-    assert sweeping._finished(run, None) and not sweeping._finished(run, 100)
+    run = Run.create(tmp_path, "dqn", "a", {}, **{sweep_queue.TIME_IS_UP: 8.0})
+    assert sweeping._finished(run, None, 8.0) and not sweeping._finished(run, 100, 8.0)
+    assert not sweeping._finished(run, None, 8.5)  # more time was given
+    assert not sweeping._finished(Run.create(tmp_path, "dqn", "b", {}), None, 8.0)
     (run.checkpoints / "step_000000000100").mkdir()
-    assert sweeping._finished(run, 100) and not sweeping._finished(run, 101)
+    assert sweeping._finished(run, 100, None) and not sweeping._finished(run, 101, None)
 
 
 def test_no_report_where_there_are_no_figures(tmp_path, capsys):

@@ -1,10 +1,13 @@
 """`train caption`, `caption`, `watch --captions` as doors: a few updates, each kind of mistake."""
 
+import argparse
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,7 +19,7 @@ from playground.frames import Frame
 from playground.media import VideoWriter, read_image, read_video, write_image
 from playground.run import Run
 from playground.weights import ZOO
-from scripts import captioning, train_caption
+from scripts import captioning, filters, train_caption
 from scripts.play import main
 
 SMALL = [
@@ -177,6 +180,7 @@ def test_who_captions_what(trained, played, photos, capsys, monkeypatch):
     photo = str(photos / "0.png")
     for height, width, source in [
         (210, 160, None), (420, 320, None), (160, 210, "zoo:photos"), (211, 160, "zoo:photos"),
+        (315, 240, "zoo:photos"), (21, 16, "zoo:photos"),
     ]:  # fmt: skip
         write_image("a.png", np.zeros((height, width, 3), np.uint8))
         assert asked_for("a.png") == [source], (height, width)
@@ -226,6 +230,12 @@ def test_attention_as_a_sheet_and_as_a_film(trained, photos, capsys):
     assert read_image("looked.png").shape[1] > 150
     assert list(read_video("looked.mp4")[0])
     assert main([*argv, "looked.txt"]) == 2
+    photo = Path(shutil.copy(photos / "0.png", "0.png"))
+    before = photo.read_bytes()
+    assert main(["caption", "0.png", *argv[2:], "0.png"]) == 2
+    assert (
+        photo.read_bytes() == before and "name another with --attention" in capsys.readouterr().err
+    )
 
 
 def test_attention_lies_over_what_is_seen(trained, photos):
@@ -248,6 +258,53 @@ def test_a_film_gets_captions_and_subtitles(played, capsys):
     assert len(before) == len(after) and after[0].shape[0] > before[0].shape[0]
     assert about["lines"] and Path("g.srt").read_text().startswith("1\n00:00:0")
     assert main(["caption", "f.mp4", "--captioner", str(played), "--out", "f.mp4"]) == 2
+
+
+def still_film(path, count, size=(210, 160)):
+    with VideoWriter(path, 30, 1) as film:
+        for _ in range(count):
+            film.write(Frame(np.zeros((*size, 3), np.uint8)))
+
+
+def test_a_films_own_subtitles_are_not_written_over(played, capsys):
+    still_film("a.gif", 20)
+    argv = ["caption", "a.gif", "--captioner", str(played), "--out"]
+    Path("a.srt").write_text("own")
+    assert main([*argv, "a.mp4"]) == 2 and not Path("a.mp4").exists()
+    still_film("a.mp4", 3)  # of the user's, too
+    assert main([*argv, "a.mp4"]) == 2
+    (sentence,) = set(capsys.readouterr().err.splitlines())
+    assert "a.srt" in sentence and Path("a.srt").read_text() == "own"
+    assert main([*argv, "b.mp4"]) == 0
+    Path("a.srt").unlink()
+    for _ in range(2):  # what was made here may be made again
+        assert main([*argv, "a.mp4"]) == 0 and Path("a.srt").read_text().startswith("1\n")
+
+
+def test_a_film_keeps_its_sound(played):
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", "-f", "lavfi", "-i"]
+    command += ["color=size=160x210:rate=30", "-f", "lavfi", "-i", "sine", "-t", "1"]
+    subprocess.run([*command, "-pix_fmt", "yuv420p", "f.mp4"], check=True)
+    for name, sounds in (("g.mp4", True), ("g.gif", False)):
+        assert main(["caption", "f.mp4", "--captioner", str(played), "--out", name]) == 0
+        told = subprocess.run([command[0], "-i", name], capture_output=True, check=False).stderr
+        assert (b"Audio: aac" in told) == sounds
+
+
+def test_ctrl_c_keeps_a_film_and_its_subtitles(played, capsys, monkeypatch):
+    def caption(self, images, register=None, beam=3):
+        if images[-1, 0, 0, 0] > 100:
+            raise KeyboardInterrupt
+        return ["A ball."]
+
+    monkeypatch.setattr(Captioner, "caption", caption)
+    with VideoWriter("f.mp4", 30, 1) as film:
+        for number in range(300):
+            film.write(Frame(np.full((210, 160, 3), min(number, 200), np.uint8)))
+    argv = ["caption", "f.mp4", "--captioner", str(played), "--out", "g.mp4"]
+    assert main(argv) == 130
+    assert "g.mp4 has the first" in capsys.readouterr().err
+    assert len(list(read_video("g.mp4")[0])) < 200 and "A ball." in Path("g.srt").read_text()
 
 
 def test_the_panel_of_a_film_is_not_looked_at(played, monkeypatch):
@@ -292,7 +349,33 @@ def test_watch_speaks(played, capsys):
     assert main([*argv, "--captions", str(played)]) == 0
     frames = list(read_video("w.mp4")[0])
     assert len(frames) == 180 and frames[0].shape[0] > 210
+    assert Path("w.srt").read_text().startswith("1\n00:00:00,")
+    assert main(["watch", "pong", "--seconds", "0.5", "--record", "x.mp4"]) == 0
+    assert not Path("x.srt").exists()
     assert main(["watch", "pong", "--captions", "nothing", "--record", "x.mp4"]) == 2
+
+
+def test_watch_says_nothing_of_a_game_that_was_not_learned(played, capsys):
+    argv = ["watch", "qbert", "--seconds", "3", "--scale", "1", "--record", "w.mp4"]
+    assert main([*argv, "--captions", str(played)]) == 0
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert sentence == "The captioner knows pong: of qbert it says nothing."
+    assert Path("w.mp4").exists() and not Path("w.srt").exists()
+
+
+def test_filters_are_closed_after_their_block(played):
+    parser = argparse.ArgumentParser()
+    filters.add_filters(parser)
+    args = parser.parse_args(["--captions", str(played)])
+    args.record = None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scripts.commenting.window.available", lambda: True)
+        with args.make_filters(args) as (see, draw):
+            for number in range(20):
+                draw(see(Frame(np.full((210, 160, 3), number, np.uint8))))
+            (thread,) = see.comment._pool._threads
+            assert thread.is_alive()
+    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,27 @@
 """Cards of agents: what published ones had after as many frames, and the table of all."""
 
+import sys
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import pytest
 
 from agents.agent import ZOO, Agent, zoo
+from agents.evaluation import Evaluation, pooled
+from agents.presets import PRESETS
 from agents.qnetwork import QNetwork
 from agents.references import References
 from agents.screen import watch
+from playground.config import to_json
+from playground.errors import UserError
 from playground.media import read_video
-from playground.run import read_json, write_json
+from playground.run import Run, read_json, write_json
+from playground.trainer import TrainerConfig
+from scripts.benchmarks import zoo_agent
 from scripts.benchmarks.zoo_agent import FILMS, MARKS, film, marks, pairs, write_table
+
+GAME = Evaluation("pong", {}, 0.01, 7, [1.0], 1.0, 1.0, 0.0, (1.0, 1.0), None, 9.0, 36)
 
 
 def test_marks_are_those_of_as_many_steps() -> None:
@@ -58,14 +68,39 @@ def test_a_film_shows_what_flickers(tmp_path, monkeypatch) -> None:
     assert len(list(pictures)) >= 14 and rate == pytest.approx(100 / 7, abs=0.01)
 
 
+def test_where_no_film_can_be_made_nothing_is_written(tmp_path, monkeypatch) -> None:
+    """Not the weights or the card either."""
+    config = replace(PRESETS["laptop"], game="pong", width=0.25, hidden=8)
+    run = Run.create(
+        tmp_path, "dqn", "a", to_json(config), preset="laptop", engine="ours",
+        trainer=to_json(TrainerConfig(steps=8)), precision={"precision": "fp32", "device": "x"},
+    )  # fmt: skip
+    agent = Agent(QNetwork(6, hidden=8), "pong")
+    agent.save(run.path / "best.safetensors", trained_agent_steps=8)
+    run.log(8, **{f"evaluate/{name}": 0.0 for name in ("score", "low", "high")})
+    run.close()
+    monkeypatch.setattr(zoo_agent, "SECONDS", 1)
+    monkeypatch.setattr(zoo_agent, "evaluate", lambda agent, **options: pooled(GAME, GAME))
+
+    def refused(path, **options):
+        raise UserError("There is no encoder.")
+
+    words = ["zoo_agent.py", str(run.path), "pong", "--zoo", str(tmp_path / "zoo")]
+    monkeypatch.setattr(sys, "argv", words)
+    with monkeypatch.context() as patch:
+        patch.setattr(zoo_agent, "VideoWriter", refused)
+        assert zoo_agent.main() == 2 and not (tmp_path / "zoo").exists()
+    assert zoo_agent.main() == 0
+    files = sorted(path.name for path in (tmp_path / "zoo").rglob("*.*"))
+    assert files == ["README.md", "pong.gif", "pong.json", "pong.safetensors"]
+
+
 def test_every_agent_that_ships_has_its_film() -> None:
     assert {path.stem for path in (ZOO / FILMS).glob("*.gif")} == set(zoo())
 
 
-MARKED = [path for path in sorted(ZOO.glob("*.json")) if "marks" in read_json(path)]
-
-
-@pytest.mark.parametrize("path", MARKED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(ZOO.glob("*.json")), ids=lambda path: path.stem)
 def test_what_ships_is_at_least_as_good_as_rainbow_after_as_many_frames(path) -> None:
+    """A card without a mark was written without --references."""
     card = read_json(path)
     assert card["scores"]["machado"]["mean"] >= card["marks"][MARKS[0]]
