@@ -34,9 +34,7 @@ TABLE = Table(
             display=(33, 16, 40, 13),
             while_drawn=_SCORE,
         ),
-        Figure(
-            "cubes", "cubes", near=1, events=(), names=(("few", 6), ("half", 14), ("most", 21))
-        ),
+        Figure("cubes", "cubes", near=1, events=(), names=(("few", 6), ("half", 14), ("most", 21))),
     ),
     nears=(
         Near("snake", ("coily",), "Qbert", 12, 40),
