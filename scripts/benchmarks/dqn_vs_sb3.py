@@ -12,10 +12,11 @@ threads as asked for.
 
 Each block is a process of its own. It warms up (exploration falls to its final rate meanwhile, so
 that almost every action asks the network), then times a fixed number of agent steps. The ratio is
-that of the medians. `--curve` trains each seed of each engine from scratch and asks whether ours
-lies inside SB3's own 95 % interval over seeds (Student's t): the mean of the last 100 games'
-returns, and the returns of each tenth of the training. A game counts where it ends; of N games
-played at once the first end N times as late. After every block OUT holds what is known so far.
+that of the medians. On a CPU ours also tells where its time goes, in shares of the clock's.
+`--curve` trains each seed of each engine from scratch and asks whether ours lies inside SB3's own
+95 % interval over seeds (Student's t): the mean of the last 100 games' returns, and the returns of
+each tenth of the training. A game counts where it ends; of N games played at once the first end N
+times as late. After every block OUT holds what is known so far.
 
 What differs in the game itself is told in `agents/atari.py` (its start, lost lives, pixels).
 """
@@ -29,6 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -118,6 +120,9 @@ def tell(block: dict[str, Any]) -> None:
     """One line a block."""
     line = f"{block['engine']:>5} seed {block['seed']}: {block['per_second']:7.1f} agent steps/s"
     line += f", {block['updates']} updates, {block['precision']}"
+    if "where" in block:
+        shares = sorted(block["where"].items(), key=lambda pair: -pair[1])
+        line += ": " + ", ".join(f"{name} {share:.0%}" for name, share in shares)
     if block["returns"]:
         line += f", last games {np.mean(tail_of(block)):.2f}"
     print(line, flush=True)
@@ -186,6 +191,31 @@ class Clock:
         }  # fmt: skip
 
 
+class Stopwatch:
+    """Seconds by what was done, of calls that are in no other one."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    def around(self, owner: Any, method: str, name: str) -> None:
+        """Time every call of a method."""
+        plain = getattr(owner, method)
+
+        def timed(*args: Any, **options: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return plain(*args, **options)
+            finally:
+                self.seconds[name] += time.perf_counter() - began
+
+        setattr(owner, method, timed)
+
+    def shares(self, total: float) -> dict[str, float]:
+        """Of a time in seconds."""
+        found = {name: seconds / total for name, seconds in self.seconds.items()}
+        return {**found, "other": 1 - sum(found.values())}
+
+
 def sb3_block(spec: dict[str, Any]) -> dict[str, Any]:
     """SB3 as it comes."""
     import ale_py
@@ -224,7 +254,7 @@ def sb3_block(spec: dict[str, Any]) -> dict[str, Any]:
 
 def our_block(spec: dict[str, Any]) -> dict[str, Any]:
     """Preset "sb3" in a run of its own, which is thrown away."""
-    clock = Clock(spec["warm"], spec["steps"])
+    clock, watch = Clock(spec["warm"], spec["steps"]), Stopwatch()
 
     class Watched(DQN):
         def step(self, trainer: Trainer) -> dict[str, Any]:
@@ -232,8 +262,11 @@ def our_block(spec: dict[str, Any]) -> dict[str, Any]:
             ended = int(self.ended.sum())
             for score in list(self.finished)[len(self.finished) - ended :]:
                 clock.returns.append((self.progress, score))
+            marks = len(clock.marks)
             if clock.tick(self.progress, self.updates):
                 trainer.stop()
+            elif len(clock.marks) > marks:
+                watch.seconds.clear()  # the warm-up's
             return metrics
 
     config = replace(
@@ -251,10 +284,21 @@ def our_block(spec: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder), "dqn", "benchmark", to_json(config))
         trainer = Trainer(settings, task, run, say=lambda text: None)
+        for owner, method, name in (
+            (task, "_act", "acting"),
+            (task.envs, "send", "emulators"),
+            (task.envs, "recv", "emulators"),
+            (task.replay, "add", "replay"),
+            (task.replay, "draw", "replay"),
+            (task.replay, "gather", "replay"),
+            (trainer, "learn", "update"),
+        ):
+            watch.around(owner, method, name)
         trainer.fit()
         task.close()
         chosen = run.settings["precision"]
-    return clock.figures(f"{chosen['precision']} ({chosen['reason']})")
+    found = clock.figures(f"{chosen['precision']} ({chosen['reason']})")
+    return found | ({"where": watch.shares(found["seconds"])} if spec["device"] == "cpu" else {})
 
 
 # What it comes to.
