@@ -140,10 +140,23 @@ class Tally:
         self.named = self.rightly = self.strange = self.places = self.found = 0
         self.wrong: list[tuple[Statement, ...]] = []  # of each caption
 
+    @property
+    def stated(self) -> int:
+        return self.true + self.false
+
+    @property
+    def unnamed(self) -> int:
+        """Of what is stated, all but the game's name, which is easy."""
+        return self.stated - self.named
+
+    @property
+    def unnamed_true(self) -> int:
+        return self.true - self.rightly
+
     def figures(self, prefix: str) -> dict[str, float]:
         """In percent, of what there is: see `judge_games`."""
         shares = {
-            "true": (self.true, self.true + self.false),
+            "true": (self.true, self.stated),
             "mentioned": (self.mentioned, self.main),
             "game": (self.rightly, self.named),
             "looked": (self.found, self.places),

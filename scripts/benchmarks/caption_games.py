@@ -9,10 +9,11 @@ captioner describes and comments on every clip, and on the last frames of the ch
 single pictures, of which nothing that moves is known; `agents.commentary` parses what it says back
 into facts and holds them against the console's memory.
 
-true: of the stated facts. mentioned: of the main facts, in descriptions. game: named rightly.
-looked: of the words that name a thing on the screen, those whose attention peaks at a cell that it
-touches, or next to it; nic, which has no attention, has none. Intervals are 95 %, from bootstraps
-over clips.
+true: of the stated facts; unnamed: of these but for the game's name. mentioned: of the main facts,
+in descriptions. game: named rightly. looked: of the words that name a thing on the screen, those
+whose attention peaks at a cell that it touches, or next to it; nic, which has no attention, has
+none. strange: captions with words that state nothing. Intervals are 95 %, from bootstraps over
+clips. The games are those that all of the captioners learned, unless --games says otherwise.
 
 --speed times captions one clip at a time with a beam of 3, on --threads cores.
 """
@@ -46,8 +47,9 @@ SEED = 5_000_011  # neither a training's nor its held-out clips'
 EPSILONS = (0.02, 0.1, 0.3)  # of --agents
 RESAMPLES = 1000
 KEYS = {
-    **{"true": ("true", "stated"), "mentioned": ("mentioned", "main")},
-    **{"game": ("rightly", "named"), "looked": ("found", "places")},
+    **{"true": ("true", "stated"), "unnamed": ("unnamed_true", "unnamed")},
+    **{"mentioned": ("mentioned", "main"), "game": ("rightly", "named")},
+    **{"looked": ("found", "places"), "strange": ("strange", "captions")},
 }
 WORST = 12  # captions listed with what is false in them
 
@@ -106,10 +108,7 @@ def shares(tallies: list[Tally]) -> dict[str, tuple[float, float, float]]:
     draws = rng.integers(len(tallies), size=(RESAMPLES, len(tallies)))
     found = {}
     for key, (part, whole) in KEYS.items():
-        counts = np.array([
-            (getattr(t, part), t.true + t.false if whole == "stated" else getattr(t, whole))
-            for t in tallies
-        ])  # fmt: skip
+        counts = np.array([(getattr(t, part), getattr(t, whole)) for t in tallies])
         if not counts[:, 1].sum():
             continue
         sums = counts[draws].sum(1)
@@ -136,7 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
     add("captioners", nargs="+", metavar="SOURCE", help="runs, files or zoo:NAME")
-    add("--games", default=",".join(GAMES), help="by comma (default: all with captions)")
+    add("--games", help="by comma (default: those that all captioners learned)")
     add("--clips", type=int, default=60, help="of each game and kind of player (60)")
     add("--agents", nargs="*", metavar="SOURCE", help="agents that no training saw")
     add("--beam", type=int, default=3, help="width of the search (3)")
@@ -147,7 +146,9 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     captioners = {source: load(source) for source in args.captioners}
-    played = players(args, args.games.split(","))
+    learned = [captioner.games or GAMES for captioner in captioners.values()]
+    common = [game for game in GAMES if all(game in games for games in learned)]
+    played = players(args, args.games.split(",") if args.games else common)
     pictures = ("pictures", played["chasers"], True)
     results: dict[str, Any] = {"device": device_name(), "clips": args.clips, "beam": args.beam}
     for source, captioner in captioners.items():

@@ -3,11 +3,11 @@
     python scripts/benchmarks/zoo_agent.py RUN NAME [--which last] [--command "..."] [--zoo DIR]
 
 Writes into agents/zoo/: NAME.safetensors (fp16), NAME.json (the card: how it was trained, on what,
-how long, its learning curve, its scores), films/NAME.gif (the first half minute of a game under
-machado) and README.md (a table of all cards, and the films). The scores are of 30 whole games under
-each of the protocols machado and sb3, on emulator seeds that no training and no evaluation of a
-training draws; the exploration is the run's own --eval-epsilon unless given. With --references the
-card has what the published agents in that file or folder had after as many frames.
+how long, its learning curve, its scores), films/NAME.gif (half a minute of play under machado, from
+a game's start) and README.md (a table of all cards, and the films). The scores are of 30 whole
+games under each of the protocols machado and sb3, on emulator seeds that no training and no
+evaluation of a training draws; the exploration is the run's own --eval-epsilon unless given. With
+--references the card has what the published agents in that file or folder had after as many frames.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ actions 0.25, no no-ops) and `sb3` (no sticky actions, up to 30 no-ops). Frames 
 4 for each agent step; frames and minutes are those until this agent, the run's best or last. Beside
 them stand two agents of Dopamine (Castro et al. 2018; mean of 5 seeds, sticky actions), to be held
 against the column `machado`: the mean of their training returns, exploration included, over the
-newest 250,000 agent steps that end by as many frames. Below: the first half minute of a game of
-each, under `machado`.
+newest 250,000 agent steps that end by as many frames. Below: half a minute of each under
+`machado`, from a game's start.
 
 This file is written by `scripts/benchmarks/zoo_agent.py`.
 
@@ -129,10 +129,8 @@ def add(args: argparse.Namespace) -> None:
 
 
 def film(agent: Agent, epsilon: float, seed: int, path: Path) -> None:
-    """The first half minute of a game under machado, 15 pictures a second."""
-    played = watch(
-        agent, protocol=SCORES[0], seed=seed + EVALUATION_SEEDS, epsilon=epsilon, episodes=1
-    )
+    """Half a minute of play under machado from a game's start, 15 pictures a second."""
+    played = watch(agent, protocol=SCORES[0], seed=seed + EVALUATION_SEEDS, epsilon=epsilon)
     shown = pairs(islice(played, SECONDS * FRAMES_PER_SECOND))
     path.parent.mkdir(exist_ok=True)
     with VideoWriter(path, fps=FRAMES_PER_SECOND // FRAMES_PER_STEP) as sink:
@@ -225,7 +223,7 @@ def marks(references: References, game: str, steps: int) -> dict[str, float]:
 
 def write_table(zoo: Path) -> None:
     """README.md: a row for each card, and below the table what else there is to say of them."""
-    columns = ["name", *SCORES, "ε", "Rainbow", "IQN", "frames", "minutes", "trained by"]
+    columns = ["name", *SCORES, "ε", "Rainbow", "IQN", "frames", "minutes", "on", "trained by"]
     rows = [columns, ["---"] * len(columns)]
     notes = []
     for path in sorted(zoo.glob("*.json")):
@@ -236,7 +234,7 @@ def write_table(zoo: Path) -> None:
             f"{card['scores'][SCORES[0]]['epsilon']:g}",
             *("" if mark is None else f"{mark:.1f}" for mark in published),
             f"{card['frames']:,}",
-            f"{card['minutes']:.0f}", f"`{card['command']}`",
+            f"{card['minutes']:.0f}", card["hardware"], f"`{card['command']}`",
         ])  # fmt: skip
         if "course" in card:
             notes.append(f"\n{path.stem}: {card['course']}\n")

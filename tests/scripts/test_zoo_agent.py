@@ -37,15 +37,17 @@ def test_the_table_has_a_row_a_card_with_or_without_a_mark_and_a_note(tmp_path) 
     result = {"mean": 17.25, "interval": [15.1, 19.5], "epsilon": 0.01}
     card = {
         "game": "breakout", "scores": {"machado": result, "sb3": result}, "frames": 2_000_028,
-        "minutes": 32.4, "command": "train it",
+        "minutes": 32.4, "command": "train it", "hardware": "one",
     }  # fmt: skip
     write_json(tmp_path / "a.json", card | {"course": "Halted for a while."})
     write_json(tmp_path / "b.json", card | {"marks": {MARKS[0]: 4.5, "Dopamine DQN": 3.1}})
     write_table(tmp_path)
     rows = (tmp_path / "README.md").read_text(encoding="utf-8").splitlines()[-4:]
     score = "17.2 (15.1 to 19.5)"
-    assert rows[0] == f"| a | {score} | {score} | 0.01 |  |  | 2,000,028 | 32 | `train it` |"
-    assert rows[1] == f"| b | {score} | {score} | 0.01 | 4.5 |  | 2,000,028 | 32 | `train it` |"
+    assert rows[0] == f"| a | {score} | {score} | 0.01 |  |  | 2,000,028 | 32 | one | `train it` |"
+    assert (
+        rows[1] == f"| b | {score} | {score} | 0.01 | 4.5 |  | 2,000,028 | 32 | one | `train it` |"
+    )
     assert rows[2:] == ["", "a: Halted for a while."]
     (tmp_path / FILMS).mkdir()
     (tmp_path / FILMS / "a.gif").touch()
