@@ -88,9 +88,12 @@ class GamePairs:
         return Told(spoken.text, found)
 
     def shown(self, index: int) -> Sequence[Shown]:
-        """What single things do: neither where they are nor how they stand to others."""
+        """What single things do: neither where they are nor how they stand to others; and what
+        the screen shows of figures, digit by digit.
+        """
         known = self.known(index)
         game = known.truth.game
+        signs = TABLES[game].signs(known.truth.answers())
         boxes = {
             thing.subject: self.shares(known.boxes, thing.box) for thing in TABLES[game].things
         }
@@ -100,6 +103,9 @@ class GamePairs:
             if len(boxes.get(s.subject, ())) == 1
             and s.relation not in ("is", "row", "column")
             and not to_another(s.relation)
+        ] + [
+            Shown(f"{game} {part}", answer, self.shares([box], box.name)[0])
+            for part, answer, box in signs
         ]
 
     def references(self, index: int) -> Sequence[str]:

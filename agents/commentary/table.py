@@ -6,7 +6,7 @@ table (`agents/commentary/games`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -120,6 +120,8 @@ class Figure:
     none: whether a full description has it while it is 0. events: which of its changes are told.
     display: left, top, width and height in pixels of where the screen shows it; () is not known.
     while_drawn: the same of what is of one colour as long as the screen does not show it.
+    digits: left edge of the first digit in `display`, from one to the next, how many; () is none.
+    minutes: the digits are minutes and seconds, of which the number is all seconds.
     """
 
     subject: str
@@ -133,6 +135,26 @@ class Figure:
     events: tuple[str, ...] = ("rises by",)
     display: tuple[int, ...] = ()
     while_drawn: tuple[int, ...] = ()
+    digits: tuple[int, ...] = ()
+    minutes: bool = False
+
+    def signs(self, value: Value) -> Iterator[tuple[str, str, Box]]:
+        """Of what the screen shows for a value: what is asked of a part, the answer, and where.
+
+        Each digit is a part, zero where the number is shorter; other displays are one.
+        """
+        if not self.digits:
+            yield "is", str(value), Box(self.subject, *self.display)
+            return
+        left, pitch, count = self.digits
+        number = int(value) // 60 * 100 + int(value) % 60 if self.minutes else value
+        for place, digit in enumerate(str(number).zfill(count)[-count:]):
+            at = left + place * pitch
+            yield (
+                f"digit {place}",
+                digit,
+                Box(self.subject, at, self.display[1], pitch, self.display[3]),
+            )
 
 
 @dataclass(frozen=True)
@@ -186,6 +208,13 @@ class Table:
     def displays(self) -> tuple[Box, ...]:
         """Where the screen shows its figures, each by the name of its subject."""
         return tuple(Box(each.subject, *each.display) for each in self.figures if each.display)
+
+    def signs(self, answers: Mapping[Question, Value]) -> Iterator[tuple[str, str, Box]]:
+        """Of what the screen shows of its figures where these are the answers: see `Figure`."""
+        for each in self.figures:
+            if each.display and (each.subject, "is") in answers:
+                for part, answer, box in each.signs(answers[each.subject, "is"]):
+                    yield f"{each.subject} {part}", answer, box
 
 
 Spot = tuple[int, float, float]  # frame of the clip, centre x, centre y

@@ -14,7 +14,7 @@ TABLE = Table(
         Thing("shot", "shot", axes="", motion="", appears=True),
     ),
     figures=(
-        Figure("score", "score", ("point", "points"), display=(58, 9, 52, 9)),
+        Figure("score", "score", ("point", "points"), display=(58, 9, 52, 9), digits=(60, 8, 6)),
         Figure(
             "lives",
             "lives",
@@ -22,13 +22,14 @@ TABLE = Table(
             events=("rises by", "falls by"),
             display=(30, 182, 60, 9),
         ),
-        Figure("sector", "sector", events=(), display=(91, 20, 14, 10)),
+        Figure("sector", "sector", events=(), display=(91, 20, 14, 10), digits=(92, 8, 2)),
         Figure(
             "enemies",
             "enemies",
             ("enemy", "enemies"),
             events=("falls by",),
             display=(17, 31, 20, 10),
+            digits=(18, 8, 2),
         ),
     ),
     nears=(

@@ -21,8 +21,12 @@ TABLE = Table(
         Thing("black boxer", "enemy"),
     ),
     figures=(
-        Figure(_WHITE, "player_score", ("point", "points"), display=(36, 4, 20, 10)),
-        Figure(_BLACK, "enemy_score", ("point", "points"), display=(100, 4, 20, 10)),
+        Figure(
+            _WHITE, "player_score", ("point", "points"), display=(36, 4, 20, 10), digits=(39, 8, 2)
+        ),
+        Figure(
+            _BLACK, "enemy_score", ("point", "points"), display=(100, 4, 20, 10), digits=(103, 8, 2)
+        ),
     ),
     pairs=(Pair("white boxer", "black boxer", "x", 8), Pair("white boxer", "black boxer", "y", 14)),
     nears=(Near("white boxer", ("player",), "black boxer", 14, 28),),

@@ -30,7 +30,7 @@ TABLE = Table(
         Thing("ball", "ball", main_motion=True, absent=True, appears=True),
     ),
     figures=(
-        Figure("score", "score", ("point", "points"), display=(36, 5, 42, 11)),
+        Figure("score", "score", ("point", "points"), display=(36, 5, 46, 11), digits=(36, 16, 3)),
         Figure(
             "lives",
             "lives",

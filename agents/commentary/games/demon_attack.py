@@ -15,7 +15,7 @@ TABLE = Table(
     ),
     crowds=(Crowd("demons", "demon", ("demon", "demons"), unsure="shapeless demon"),),
     figures=(
-        Figure("score", "score", ("point", "points"), display=(56, 5, 48, 12)),
+        Figure("score", "score", ("point", "points"), display=(56, 5, 48, 12), digits=(56, 8, 6)),
         Figure(
             "lives",
             "lives",

@@ -9,7 +9,11 @@ TABLE = Table(
     titles=("Freeway",),
     area=(8, 14, 160, 196),
     things=(Thing("chicken", "player", axes="y", motion="y", main_motion=True, reach=8),),
-    figures=(Figure("score", "score", ("crossing", "crossings"), display=(40, 4, 20, 11)),),
+    figures=(
+        Figure(
+            "score", "score", ("crossing", "crossings"), display=(40, 4, 20, 11), digits=(40, 8, 2)
+        ),
+    ),
     nears=(Near("car", ("car",), "chicken", 3, 10),),
     nouns={
         "C": ("player", ("the chicken", "the chicken on the left")),

@@ -38,7 +38,7 @@ TABLE = Table(
         Thing("fruit", "fruit", appears=True, main=False),
     ),
     figures=(
-        Figure("score", "score", ("point", "points"), display=(55, 185, 50, 11)),
+        Figure("score", "score", ("point", "points"), display=(55, 185, 50, 11), digits=(55, 8, 6)),
         Figure(
             "lives",
             "lives",

@@ -34,8 +34,12 @@ TABLE = Table(
         Thing("ball", "ball", main_motion=True, absent=True, appears=True),
     ),
     figures=(
-        Figure(_GREEN, "player_score", ("point", "points"), display=(96, 0, 34, 22)),
-        Figure(_ORANGE, "enemy_score", ("point", "points"), display=(16, 0, 32, 22)),
+        Figure(
+            _GREEN, "player_score", ("point", "points"), display=(96, 0, 34, 22), digits=(96, 16, 2)
+        ),
+        Figure(
+            _ORANGE, "enemy_score", ("point", "points"), display=(16, 0, 32, 22), digits=(16, 16, 2)
+        ),
     ),
     pairs=(Pair("ball", "green paddle", "y", 10), Pair("ball", "orange paddle", "y", 10)),
     extra=_extra,

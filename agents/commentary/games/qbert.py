@@ -25,7 +25,14 @@ TABLE = Table(
     ),
     crowds=(Crowd("balls", "ball", ("ball", "balls")),),
     figures=(
-        Figure("score", "score", ("point", "points"), display=_SCORE, while_drawn=_SCORE),
+        Figure(
+            "score",
+            "score",
+            ("point", "points"),
+            display=_SCORE,
+            while_drawn=_SCORE,
+            digits=(34, 8, 5),
+        ),
         Figure(
             "lives",
             "lives",

@@ -24,7 +24,7 @@ TABLE = Table(
         Crowd("divers", "diver", ("diver", "divers")),
     ),
     figures=(
-        Figure("score", "score", ("point", "points"), display=(60, 8, 48, 11)),
+        Figure("score", "score", ("point", "points"), display=(60, 8, 48, 11), digits=(59, 8, 6)),
         Figure(
             "lives",
             "lives",

@@ -55,7 +55,7 @@ TABLE = Table(
         Crowd("bombs", "bomb", ("bomb", "bombs"), colours=_GREY),
     ),
     figures=(
-        Figure("score", "score", ("point", "points"), display=(2, 8, 54, 13)),
+        Figure("score", "score", ("point", "points"), display=(2, 8, 64, 13), digits=(4, 16, 4)),
         Figure("lives", "lives", ("life", "lives"), main=False, events=("falls by",)),
     ),
     nears=(Near("bombs", ("bomb",), "cannon", 18, 60),),
