@@ -146,6 +146,19 @@ def displayed(clips: Sequence[Example]) -> dict[tuple[str, Value], np.ndarray]:
     return found
 
 
+def test_signs_are_digits_from_the_left_or_the_whole_display() -> None:
+    skiing, boxing = TABLES["skiing"], TABLES["boxing"]
+    signs = list(skiing.signs({("clock", "is"): 83, ("gates", "is"): 7}))
+    assert [(part, answer) for part, answer, _ in signs] == [
+        ("gates digit 0", "0"), ("gates digit 1", "7"),
+        ("clock digit 0", "1"), ("clock digit 1", "2"), ("clock digit 2", "3"),
+    ]  # fmt: skip
+    assert [box.x for _, _, box in signs] == [66, 74, 58, 66, 74]
+    assert not list(boxing.signs({("gates", "is"): 7}))
+    ((part, answer, box),) = TABLES["seaquest"].signs({("oxygen", "is"): "low"})
+    assert (part, answer, box.width) == ("oxygen is", "low", 66)
+
+
 @pytest.mark.parametrize("game", ["pong", "boxing", "seaquest", "space_invaders"])
 def test_what_is_said_of_play_is_true_and_repeats_by_seed(game: str) -> None:
     first = list(itertools.islice(examples(game, 3), 24))
@@ -165,6 +178,13 @@ def test_what_is_said_of_play_is_true_and_repeats_by_seed(game: str) -> None:
     for (name, value), pixels in shown.items():
         others = [p for (n, v), p in shown.items() if n == name and v != value]
         assert not any(np.array_equal(pixels, p) for p in others), (name, value)
+    drawn: dict[str, dict[str, np.ndarray]] = {}
+    for one in first:
+        for part, sign, box in TABLES[game].signs(one.truth.answers()):
+            pixels = one.frames[-1][box.y : box.y + box.height, box.x : box.x + box.width]
+            for before, known in drawn.setdefault(part, {}).items():
+                assert before == sign or not np.array_equal(known, pixels), (part, sign, before)
+            drawn[part][sign] = pixels
     assert not np.array_equal(first[0].frames, other.frames)
     assert describe(first[0].truth, random.Random(0)) == describe(first[0].truth, random.Random(0))
     with pytest.raises(UserError, match="No captions are known for tetris"):

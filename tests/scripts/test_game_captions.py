@@ -72,26 +72,34 @@ def test_what_is_told_names_boxes_in_shares(pairs):
 
 def test_what_is_shown_is_what_single_things_do(pairs, monkeypatch):
     names = {"ball": "ball", "green paddle": "player", "orange paddle": "enemy"}
-    found = set()
+    found, digits = set(), set()
     for index in range(9):
         truth, boxes = pairs.known(index)
+        shown = pairs.shown(index)
+        score = truth.answers()["green points", "is"]
+        numbers = [one.answer for one in shown if one.question.startswith("pong green points")]
+        assert "".join(numbers) == f"{score:02}"  # by their digits, from the left
         at = {box.name: box for box in boxes}
         true = {
             (f"pong {s.subject} {s.relation}", s.value, at[names[s.subject]].x / 160)
             for s in truth.said
             if names.get(s.subject) in at
         }
-        for one in pairs.shown(index):
-            assert (one.question, one.answer, one.box[0]) in true
-            found.add(one.question)
+        for one in shown:
+            if " digit " in one.question:
+                digits.add((one.question, one.box))
+            else:
+                assert (one.question, one.answer, one.box[0]) in true
+                found.add(one.question)
     motions = {"pong ball x motion", "pong ball y motion", "pong green paddle y motion"}
     assert motions <= found
     assert not any(" row" in name or name.endswith((" is", " column")) for name in found)
     assert not any("motion" in one.question for i in (6, 7, 8) for one in pairs.shown(i))
+    assert len(digits) == 4  # two of each number, always in the same place
     known = pairs.known(0)
-    assert pairs.shown(0)
+    assert len(pairs.shown(0)) > 4
     monkeypatch.setattr(pairs, "known", lambda i: known._replace(boxes=known.boxes * 2))
-    assert not pairs.shown(0)  # of two things it is not known which one is meant
+    assert len(pairs.shown(0)) == 4  # of two things it is not known which one is meant
 
 
 def test_the_vocabulary_says_all(pairs):
