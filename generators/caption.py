@@ -53,6 +53,7 @@ from generators.captioner import (
     Plan,
     begin_of,
     load,
+    load_own,
     never,
 )
 from generators.decoding import say
@@ -79,7 +80,8 @@ class Captioning(nn.Module):
     """The training task. `held_out` are never learned from; `judge` scores what is said of them.
 
     steps: length of the training; None: the config's updates. words: of a training that goes on;
-    its checkpoint holds all weights, so that `config.start` and `config.weights` are not read.
+    its checkpoint holds all weights, so that `config.start` and `config.weights` are not read. Of
+    `config.start` all weights are its own, but for an encoder's that it only names.
     UserError for settings or pictures that do not do.
     """
 
@@ -100,7 +102,7 @@ class Captioning(nn.Module):
         self.config, self.pairs, self.held_out, self.judge = config, pairs, held_out, judge
         self.seed = self.order = seed
         self.horizon = config.horizon(steps if words is None else None)  # or as it was saved
-        first = load(config.start) if config.start and words is None else None
+        first = _first(config) if config.start and words is None else None
         if first is not None:  # which knows what its words are; further ones come behind them
             spelled = first.vocabulary.spell_numbers
             words = first.vocabulary.extended(vocabulary_of(pairs, config.min_count, spelled))
@@ -571,9 +573,16 @@ def rehearse(config: CaptionConfig, registers: Sequence[str], steps: int | None)
     config.horizon(steps)
     plan = plan_of(config, registers)
     if config.start:
-        check_start(config, load(config.start).plan, plan)
+        check_start(config, load_own(config.start).plan, plan)
     else:
         plan.make_decoder(plan.encoder(config.weights).features, 1)
+
+
+def _first(config: CaptionConfig) -> Captioner:
+    """The captioner to learn on from; a published encoder that it names may be --weights' file."""
+    assert config.start is not None
+    weights = config.weights
+    return load(config.start, None if weights is None or is_name(weights) else weights)
 
 
 def _named(config: CaptionConfig) -> str | None:

@@ -448,6 +448,19 @@ def test_a_started_encoder_is_what_it_was_there(tmp_path):
         assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
+def test_a_published_encoder_of_a_started_one_may_be_a_file(tmp_path):
+    """Where it cannot be fetched, say: then --weights names a file."""
+    frozen = trained(made(updates=3, encoder_rate=0.0), tmp_path, 3).path / "last.safetensors"
+    once = load(frozen).parts.encoder.backbone.state_dict()
+    save_file(
+        {k: v * 2 if v.dim() == 4 else v for k, v in once.items()}, tmp_path / "2.safetensors"
+    )
+    task = made(start=str(frozen), weights=str(tmp_path / "2.safetensors"), encoder_rate=0.0)
+    twice = task.parts.encoder.backbone.state_dict()
+    assert all(torch.equal(twice[k], v * 2 if v.dim() == 4 else v) for k, v in once.items())
+    task.close()
+
+
 def test_weights_of_a_file_are_kept(tmp_path):
     """Whatever its name is."""
     file = tmp_path / "no_suffix"
