@@ -123,13 +123,25 @@ def gather(
     if processes == 1 or agents is not None:
         parts = [_gather(job, agents) for job in jobs]
     else:
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
-            parts = list(pool.map(_gather, jobs))
+        parts = _at_once(jobs, processes)
     shapes = {part.shape for part in parts}
     if len(shapes) > 1:
         raise UserError("These games' screens differ in size: train a captioner for each size.")
     return _joined(parts)
+
+
+def _at_once(jobs: Sequence[Any], processes: int) -> list[Clips]:
+    """What `_gather` gives for each, in processes that end with this one's interruption."""
+    others = set(multiprocessing.active_children())
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
+        try:
+            return list(pool.map(_gather, jobs))
+        except BaseException:  # or leaving the block waits for minutes of play
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in set(multiprocessing.active_children()) - others:
+                child.kill()
+            raise
 
 
 def _gather(job: tuple[str, int, int, Roster], agents: dict[str, Agent] | None = None) -> Clips:

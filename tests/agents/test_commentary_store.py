@@ -2,7 +2,11 @@
 and wanderers wander."""
 
 import itertools
+import multiprocessing
+import os
 import random
+import signal
+import threading
 
 import numpy as np
 import pytest
@@ -44,6 +48,18 @@ def test_several_processes_gather_what_one_does(clips):
     for index in range(len(clips)):
         assert np.array_equal(found.frames(index), clips.frames(index))
         assert found.known(index) == clips.known(index)
+
+
+def test_an_interruption_ends_what_plays_in_other_processes():
+    """Hours of play: without that this test would not end."""
+    timer = threading.Timer(2, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        store.gather(["pong", "breakout"], 10**7, 3, roster=ROSTER, processes=2)
+    timer.join()
+    for child in multiprocessing.active_children():
+        child.join(10)
+    assert not multiprocessing.active_children()
 
 
 def test_clips_come_back_from_their_file(clips, tmp_path):
