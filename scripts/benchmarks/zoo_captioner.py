@@ -67,11 +67,11 @@ def main() -> int:
     add("--course", metavar="TEXT", help=COURSE)
     add("--published", metavar="NAME", help="of the encoder's weights: they are not kept")
     add("--encoder", type=Path, metavar="FILE",
-        help="with --published: a file of these weights")  # fmt: skip
+        help="a file of the weights that --published, or the run, names")  # fmt: skip
     add("--data", default=GAMES, help="what it learned from, and under which terms")
     args = parser.parse_args()
     run = Run.open(args.run)
-    captioner = load(file_of(run, "caption", args.which))
+    captioner = load(file_of(run, "caption", args.which), args.encoder)
     if args.published:
         captioner = named(captioner, args.published, args.encoder)
     captioner.card = plain(captioner.card)

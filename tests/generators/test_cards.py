@@ -43,7 +43,7 @@ def test_the_painter_names_every_painting():
 def test_the_captioner_and_the_dreamer_know_their_games():
     words = captioner.load()
     (still,) = words.caption(np.zeros((1, 210, 160, 3), np.uint8), "describe", 1)
-    assert still and len(CARDS["games"]["games"]) == 9
+    assert still and len(CARDS["games"]["games"]) >= 9
     assert CARDS["games"]["scores"]["chasers"]["describe"]["game"][0] > 99
     photos, card = captioner.load_own("zoo:photos"), CARDS["photos"]
     assert (photos.plan.backbone, photos.plan.published) == ("squeezenet", "imagenet")
