@@ -322,12 +322,12 @@ def _figure(figure: Figure, moments: Sequence[Moment]) -> tuple[list[Statement],
 
 def _near(near: Near, now: Moment, other: Box) -> tuple[list[Statement], list[Statement]]:
     gaps = [(_gap(box, other), box in now.hidden) for box in now.boxes if box.name in near.boxes]
-    if not gaps:
-        return [], []
-    gap, hidden = min(gaps)
     close, far = (
         Statement(near.subject, f"distance to {near.other}", value) for value in ("close", "far")
     )
+    if not gaps:
+        return [far] if near.none else [], []
+    gap, hidden = min(gaps)
     if gap >= near.far:
         return [far], []
     if gap <= near.close and not hidden:

@@ -169,13 +169,17 @@ class Pair:
 
 @dataclass(frozen=True)
 class Near:
-    """How far the nearest of the boxes is from `other`, in pixels between them: close, far."""
+    """How far the nearest of the boxes is from `other`, in pixels between them: close, far.
+
+    none: whether that is far, too, of which there is none: where "no ball is near" says so.
+    """
 
     subject: str
     boxes: tuple[str, ...]
     other: str
     close: int
     far: int
+    none: bool = False
 
 
 Extra = tuple[list[Statement], list[Statement]]  # said, tolerated beside that

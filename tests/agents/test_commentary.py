@@ -425,3 +425,12 @@ def test_patterns_that_cannot_be_inverted_are_refused() -> None:
     for wrong in ("{B} is (<place ball>|away)", "{B} (is|was", "{B} is <colour ball>"):
         with pytest.raises((ValueError, StopIteration)):
             clause(table, wrong)
+
+
+def test_no_rival_is_near_where_there_is_none() -> None:
+    facts = ram_facts.facts("enduro", np.zeros(128, np.uint8))
+    alone = Moment(facts, (Box("player", 70, 140, 16, 11),))
+    truth = statements(TABLES["enduro"], [alone])
+    assert not judge("No rival is near the race car.", truth).false
+    beside = Moment(facts, (*alone.boxes, Box("car", 90, 140, 16, 11)))
+    assert judge("No rival is near our car.", statements(TABLES["enduro"], [beside])).false

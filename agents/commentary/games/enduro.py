@@ -46,7 +46,7 @@ TABLE = Table(
         Figure("light", "night", events=(), names=(("day", 0), ("night", 1))),
         Figure("fog", "fog", main=False, events=(), names=(("none", 0), ("thick", 1))),
     ),
-    nears=(Near("rival", ("car",), "race car", 5, 25),),
+    nears=(Near("rival", ("car",), "race car", 5, 25, none=True),),
     extra=_extra,
     nouns={
         "R": ("player", ("the race car", "our car")),

@@ -45,7 +45,7 @@ TABLE = Table(
     ),
     nears=(
         Near("snake", ("coily",), "Qbert", 12, 40),
-        Near("ball", ("ball",), "Qbert", 14, 45),
+        Near("ball", ("ball",), "Qbert", 14, 45, none=True),
     ),
     extra=_extra,
     nouns={
