@@ -190,17 +190,17 @@ def test_films_of_odd_sizes_and_of_another_size():
 def test_filters_are_asked_for_by_their_flags():
     parser = argparse.ArgumentParser()
     filters.add_filters(parser)
-    assert filters.asked_for(parser.parse_args([])) == []
-    (change,) = filters.asked_for(parser.parse_args(["--style", "great_wave"]))
-    frame = Frame(picture(), "words")
-    painter = load()
-    assert np.array_equal(
-        change(frame).pixels, painter.paint(frame.pixels, painter.mixture("great_wave"))
-    )
-    (first,) = filters.asked_for(parser.parse_args(["--painter", "zoo/painter.safetensors"]))
-    assert np.array_equal(
-        first(frame).pixels, painter.paint(frame.pixels, painter.mixture("starry_night"))
-    )
+    with filters.asked_for(parser.parse_args([])) as found:
+        assert found == []
+    frame, painter = Frame(picture(), "words"), load()
+    for words, style in (
+        (["--style", "great_wave"], "great_wave"),
+        (["--painter", "zoo/painter.safetensors"], "starry_night"),
+    ):
+        with filters.asked_for(parser.parse_args(words)) as found:
+            (change,) = found
+            painted = painter.paint(frame.pixels, painter.mixture(style))
+            assert np.array_equal(change(frame).pixels, painted)
 
 
 def test_an_agents_game_is_painted_while_it_plays():
