@@ -71,7 +71,8 @@ def main() -> int:
     add("--data", default=GAMES, help="what it learned from, and under which terms")
     args = parser.parse_args()
     run = Run.open(args.run)
-    captioner = load(file_of(run, "caption", args.which), args.encoder)
+    file = file_of(run, "caption", args.which)
+    captioner = load(file, args.encoder)
     if args.published:
         captioner = named(captioner, args.published, args.encoder)
     captioner.card = plain(captioner.card)
@@ -79,9 +80,11 @@ def main() -> int:
         captioner.save(Path(folder, args.name))
         content = content_of(Path(folder, args.name))
     scores = read_json(args.scores)
-    own = next((scores[key] for key in scores if Path(key).resolve() == args.run.resolve()), None)
+    # A benchmark that was given a run's folder looked at its best.
+    judged = {file.resolve()} | ({args.run.resolve()} if args.which == "best" else set())
+    own = next((scores[key] for key in scores if Path(key).resolve() in judged), None)
     if own is None:
-        raise UserError(f"{args.scores} has no figures of {args.run}.")
+        raise UserError(f"{args.scores} has no figures of {file}.")
     own.pop("card", None)
     preset = caption.PRESETS[run.settings["preset"]]
     kind, games = parse(run.settings["config"]["data"])
