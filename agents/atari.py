@@ -209,8 +209,8 @@ class Step:
 def usual_reseed_steps(num_envs: int) -> int:
     """After how many agent steps an environment is seeded anew.
 
-    Of 16 or fewer, 4096, which is 2 % of a core's emulation; of 64, four times as many: a seeding
-    stops 64 emulators, and going on with that training replays a million steps.
+    Of 16 or fewer, 4096; of 64, four times as many: a seeding stops 64 emulators, and going on with
+    that training replays a million steps.
     """
     return min(max(4096, 256 * num_envs), 16384)
 
@@ -248,7 +248,7 @@ class VectorAtari:
         self.reseed_steps = usual_reseed_steps(num_envs) if reseed_steps is None else reseed_steps
         self.action_names = action_names(self.game)
         self.num_actions = len(self.action_names)
-        self._env = _native(self.game, num_envs, self.protocol, threads)
+        self._env = native(self.game, num_envs, self.protocol, threads)
         self._rows = np.arange(num_envs)
         self._episode = np.zeros(num_envs, np.int64)  # index of the running episode
         self._seeded = np.zeros(num_envs, np.int64)  # the episode that was last seeded
@@ -389,7 +389,8 @@ class VectorAtari:
 _protocol = protocol  # the constructor's argument of that name hides the function
 
 
-def _native(game: str, num_envs: int, rules: Protocol, threads: int) -> Any:
+def native(game: str, num_envs: int, rules: Protocol, threads: int) -> Any:
+    """ale-py's own vector environment under these rules, rewards raw."""
     from ale_py.vector_env import AtariVectorEnv
 
     return AtariVectorEnv(

@@ -28,7 +28,15 @@ import numpy as np
 # So that this checkout's scripts are found.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from agents.atari import FRAMES_PER_STEP, PROTOCOLS, Protocol, VectorAtari, protocol, resolve
+from agents.atari import (
+    FRAMES_PER_STEP,
+    PROTOCOLS,
+    Protocol,
+    VectorAtari,
+    native,
+    protocol,
+    resolve,
+)
 from playground.errors import UserError
 from playground.run import device_name, write_json
 
@@ -105,18 +113,6 @@ def measured(game: str, envs: int, rules: Protocol, args: argparse.Namespace) ->
         bare.close()
     rates = {way: median(found) for way, found in blocks.items()}
     return {**rates, "ratio": rates["ours"] / rates["ale-py"], "blocks": blocks}
-
-
-def native(game: str, envs: int, rules: Protocol, threads: int) -> Any:
-    """ale-py's own environment under these rules."""
-    from ale_py.vector_env import AtariVectorEnv
-
-    return AtariVectorEnv(
-        game, envs, num_threads=threads, max_num_frames_per_episode=rules.max_frames,
-        repeat_action_probability=rules.sticky, frameskip=FRAMES_PER_STEP,
-        noop_max=rules.noop_max, use_fire_reset=rules.fire_reset, episodic_life=False,
-        reward_clipping=False,
-    )  # fmt: skip
 
 
 def frames_per_second(

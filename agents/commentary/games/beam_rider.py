@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agents.commentary.games.common import LIFE_LOST, RESERVE, SCORE
+from agents.commentary.games.common import LIFE_LOST, RESERVE, SCORE, lives, score
 from agents.commentary.table import Figure, Near, Table, Thing
 
 TABLE = Table(
@@ -14,14 +14,8 @@ TABLE = Table(
         Thing("shot", "shot", axes="", motion="", appears=True),
     ),
     figures=(
-        Figure("score", "score", ("point", "points"), display=(58, 9, 52, 9), digits=(60, 8, 6)),
-        Figure(
-            "lives",
-            "lives",
-            ("life", "lives"),
-            events=("rises by", "falls by"),
-            display=(30, 182, 60, 9),
-        ),
+        score(58, 9, 52, 9, digits=(60, 8, 6)),
+        lives(30, 182, 60, 9),
         Figure("sector", "sector", events=(), display=(91, 20, 14, 10), digits=(92, 8, 2)),
         Figure(
             "enemies",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agents.commentary.games.common import LIFE_LOST, LIVES, SCORE
+from agents.commentary.games.common import LIFE_LOST, LIVES, SCORE, lives, score
 from agents.commentary.table import Extra, Figure, Pair, Scene, Statement, Table, Thing
 
 
@@ -30,14 +30,8 @@ TABLE = Table(
         Thing("ball", "ball", main_motion=True, absent=True, appears=True),
     ),
     figures=(
-        Figure("score", "score", ("point", "points"), display=(36, 5, 46, 11), digits=(36, 16, 3)),
-        Figure(
-            "lives",
-            "lives",
-            ("life", "lives"),
-            events=("rises by", "falls by"),
-            display=(98, 5, 16, 11),
-        ),
+        score(36, 5, 46, 11, digits=(36, 16, 3)),
+        lives(98, 5, 16, 11),
         Figure(
             "bricks", "bricks", near=5, events=(), names=(("few", 36), ("half", 72), ("most", 108))
         ),

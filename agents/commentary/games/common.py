@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from agents.commentary.table import Extra, Scene, Statement
+from typing import Any
+
+from agents.commentary.table import Extra, Figure, Scene, Statement
 
 SCORE: tuple[tuple, ...] = (
     ("the score is <digits score>",),
@@ -35,6 +37,17 @@ LIFE_LOST: tuple[tuple, ...] = (
     (9, "bad", "a life is gone and <count lives:is|are> left", ("lives", "falls by", 1)),
     (9, "good", "an extra life", ("lives", "rises by", 1)),
 )
+
+
+def score(*display: int, **more: Any) -> Figure:
+    """Points, shown there."""
+    return Figure("score", "score", ("point", "points"), display=display, **more)
+
+
+def lives(*display: int, **more: Any) -> Figure:
+    """Lives, shown there."""
+    changes = ("rises by", "falls by")
+    return Figure("lives", "lives", ("life", "lives"), events=changes, display=display, **more)
 
 
 def lead(one: str, other: str, scene: Scene) -> Extra:

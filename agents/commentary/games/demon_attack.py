@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agents.commentary.games.common import LIFE_LOST, RESERVE, SCORE
-from agents.commentary.table import Crowd, Figure, Near, Table, Thing
+from agents.commentary.games.common import LIFE_LOST, RESERVE, SCORE, lives, score
+from agents.commentary.table import Crowd, Near, Table, Thing
 
 TABLE = Table(
     game="demon_attack",
@@ -15,14 +15,8 @@ TABLE = Table(
     ),
     crowds=(Crowd("demons", "demon", ("demon", "demons"), unsure="shapeless demon"),),
     figures=(
-        Figure("score", "score", ("point", "points"), display=(56, 5, 48, 12), digits=(56, 8, 6)),
-        Figure(
-            "lives",
-            "lives",
-            ("life", "lives"),
-            events=("rises by", "falls by"),
-            display=(14, 186, 50, 9),
-        ),
+        score(56, 5, 48, 12, digits=(56, 8, 6)),
+        lives(14, 186, 50, 9),
     ),
     nears=(Near("demon bombs", ("bomb",), "purple cannon", 14, 40),),
     nouns={

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agents.commentary.games.common import LIFE_LOST, RESERVE, SCORE
-from agents.commentary.table import Extra, Figure, Near, Scene, Statement, Table, Thing
+from agents.commentary.games.common import LIFE_LOST, RESERVE, SCORE, lives, score
+from agents.commentary.table import Extra, Near, Scene, Statement, Table, Thing
 
 _EDIBLE = ((66, 114, 194), (214, 214, 214))  # blue, and white as the time runs out
 _GHOSTS = {
@@ -38,14 +38,8 @@ TABLE = Table(
         Thing("fruit", "fruit", appears=True, main=False),
     ),
     figures=(
-        Figure("score", "score", ("point", "points"), display=(55, 185, 50, 11), digits=(55, 8, 6)),
-        Figure(
-            "lives",
-            "lives",
-            ("life", "lives"),
-            events=("rises by", "falls by"),
-            display=(10, 171, 60, 15),
-        ),
+        score(55, 185, 50, 11, digits=(55, 8, 6)),
+        lives(10, 171, 60, 15),
     ),
     nears=(Near("ghost", tuple(_GHOSTS), "Ms. Pac-Man", 4, 28),),
     extra=_extra,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agents.commentary.games.common import LIFE_LOST, RESERVE, SCORE
+from agents.commentary.games.common import LIFE_LOST, RESERVE, SCORE, lives, score
 from agents.commentary.table import Crowd, Extra, Figure, Near, Scene, Statement, Table, Thing
 
 _SCORE = (33, 6, 42, 9)
@@ -25,22 +25,12 @@ TABLE = Table(
     ),
     crowds=(Crowd("balls", "ball", ("ball", "balls")),),
     figures=(
-        Figure(
-            "score",
-            "score",
-            ("point", "points"),
-            display=_SCORE,
+        score(
+            *_SCORE,
             while_drawn=_SCORE,
             digits=(34, 8, 5),
         ),
-        Figure(
-            "lives",
-            "lives",
-            ("life", "lives"),
-            events=("rises by", "falls by"),
-            display=(33, 16, 40, 13),
-            while_drawn=_SCORE,
-        ),
+        lives(33, 16, 40, 13, while_drawn=_SCORE),
         Figure("cubes", "cubes", near=1, events=(), names=(("few", 6), ("half", 14), ("most", 21))),
     ),
     nears=(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agents.commentary.games.common import LIFE_LOST, RESERVE, SCORE
+from agents.commentary.games.common import LIFE_LOST, RESERVE, SCORE, lives, score
 from agents.commentary.table import Crowd, Figure, Near, Table, Thing
 
 _YELLOW = ((187, 187, 53),)
@@ -24,14 +24,8 @@ TABLE = Table(
         Crowd("divers", "diver", ("diver", "divers")),
     ),
     figures=(
-        Figure("score", "score", ("point", "points"), display=(60, 8, 48, 11), digits=(59, 8, 6)),
-        Figure(
-            "lives",
-            "lives",
-            ("life", "lives"),
-            events=("rises by", "falls by"),
-            display=(56, 21, 60, 11),
-        ),
+        score(60, 8, 48, 11, digits=(59, 8, 6)),
+        lives(56, 21, 60, 11),
         Figure(
             "divers on board",
             "divers",

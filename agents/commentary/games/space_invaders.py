@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from agents.commentary.games.common import SCORE
+from agents.commentary.games.common import SCORE, score
 from agents.commentary.table import Crowd, Extra, Figure, Near, Scene, Statement, Table, Thing
 from playground.frames import Box
 
@@ -55,7 +55,7 @@ TABLE = Table(
         Crowd("bombs", "bomb", ("bomb", "bombs"), colours=_GREY),
     ),
     figures=(
-        Figure("score", "score", ("point", "points"), display=(2, 8, 64, 13), digits=(4, 16, 4)),
+        score(2, 8, 64, 13, digits=(4, 16, 4)),
         Figure("lives", "lives", ("life", "lives"), main=False, events=("falls by",)),
     ),
     nears=(Near("bombs", ("bomb",), "cannon", 18, 60),),
