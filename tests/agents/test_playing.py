@@ -68,13 +68,13 @@ def test_emulators_have_the_threads_that_they_are_given(
 
 
 def test_a_training_plays_and_evaluates_on_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    native, given = atari._native, []
+    native, given = atari.native, []
 
     def spied(game: str, envs: int, rules: Any, threads: int) -> Any:
         given.append((envs, threads))
         return native(game, envs, rules, threads)
 
-    monkeypatch.setattr(atari, "_native", spied)
+    monkeypatch.setattr(atari, "native", spied)
     build, config = TASKS["dqn"]
     task = build(replace(config, emulator_threads=2, eval_episodes=3), seed=7)
     stopping = SimpleNamespace(stopping=True)
