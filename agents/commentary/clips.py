@@ -29,7 +29,7 @@ from playground.frames import Box
 FRAMES = 4
 SPACING = 5  # emulator frames
 STIR_STEPS = 100  # agent steps from one stirring to the next, on average
-# The emulators of a game: who plays (without an agent at random), with which ε, whether stirred.
+# The emulators of a game: who plays (without an agent a wanderer), with which ε, whether stirred.
 USUAL = (
     ("random", 1.0, False),
     ("agent", EPSILONS[0], False),
@@ -39,6 +39,8 @@ USUAL = (
     ("agent", EPSILONS[2], False),
     ("wanderer", 0.1, False),
     ("wanderer", 0.1, True),
+    ("wanderer", 0.02, False),
+    ("wanderer", 0.3, True),
 )
 STRANGERS = (("chaser", 0.02, False), ("chaser", 0.3, False), ("chaser", 0.1, False))
 APART = 12  # agent steps (4 emulator frames each) from one clip to the next, on average
@@ -93,7 +95,8 @@ def examples(
         frames, spacing: of a clip; `spacing` in emulator frames.
         agents: game -> who is called "agent" in the roster; by default the zoo's.
         roster: (player, ε, whether stirred) of each emulator; `USUAL`, or `STRANGERS`, whom no
-            captioner learns from. ε is the share of actions at random.
+            captioner learns from. ε is the share of actions at random. Where a game has no agent,
+            a wanderer plays for it.
 
     UserError for a game without a table.
     """
@@ -122,9 +125,11 @@ def _player(
 ) -> Player | None:
     if name == "chaser":
         return chaser(game, action_names(game))
-    if name == "wanderer":
-        return wanderer(game, action_names(game), random)
-    return greedy(agent) if name == "agent" and agent is not None else None
+    if name == "random":
+        return None
+    if name == "agent" and agent is not None:
+        return greedy(agent)
+    return wanderer(game, action_names(game), random)
 
 
 def _play(

@@ -1,8 +1,9 @@
 """Players who read the memory and steer, by rules of a few lines.
 
 A chaser goes for what its game rewards. No captioner is trained on one: they show what it makes of
-players that it never saw. A wanderer goes for places drawn at random, and so comes to where neither
-random actions nor an agent would: captioners learn from it.
+players that it never saw. A wanderer goes for places drawn at random, fixed ones or beside a thing
+of which is told how it stands to others, and so comes to where neither random actions nor an agent
+would, and to where left and right, close and far are hard to tell: captioners learn from it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from agents import ram as ram_facts
+from agents.commentary.facts import boxes_of
 from agents.commentary.games import TABLES
+from agents.commentary.table import Table
 from agents.players import Player
 from playground.frames import Box
 
@@ -51,6 +54,8 @@ CHASES = {
 }
 NEAR_PX = 3  # closer than this a player stays on an axis
 WANDER_STEPS = 25  # agent steps that a wanderer holds a place, on average
+BESIDE = 2 / 3  # of its places that are beside a thing,
+BESIDE_PX = 12  # so far from it along each axis (standard deviation)
 
 
 def chaser(game: str, names: Sequence[str]) -> Player:
@@ -58,11 +63,8 @@ def chaser(game: str, names: Sequence[str]) -> Player:
     chase, table, steer = CHASES[game], TABLES[game], _steering(game, names)
 
     def play(obs: np.ndarray, ram: np.ndarray) -> int:
-        boxes = ram_facts.boxes(game, ram)
-        if table.derive is not None:
-            boxes += tuple(table.derive(boxes))
         facts = ram_facts.facts(game, ram)
-        x, y, fire = _wish(chase, boxes)
+        x, y, fire = _wish(chase, boxes_of(table, ram))
         if chase.low is not None and (facts[chase.low[0]] or 0) < chase.low[1]:
             y = -1
         return steer(x, y, fire)
@@ -72,23 +74,42 @@ def chaser(game: str, names: Sequence[str]) -> Player:
 
 def wanderer(game: str, names: Sequence[str], random: np.random.Generator) -> Player:
     """A wanderer of a game: it holds a place for a while, and fires on every second way."""
-    steer, (left, top, right, bottom) = _steering(game, names), TABLES[game].area
-    place, fire, steps = np.zeros(2), False, 0
+    table, steer = TABLES[game], _steering(game, names)
+    left, top, right, bottom = table.area
+    things = _related(table)
+    thing, place, fire, steps = "", np.zeros(2), False, 0
 
     def play(obs: np.ndarray, ram: np.ndarray) -> int:
-        nonlocal place, fire, steps
+        nonlocal thing, place, fire, steps
+        boxes = boxes_of(table, ram)
+        own = _own(boxes)
         if steps == 0:
-            place = random.uniform((left, top), (right, bottom))
+            if random.random() < BESIDE:
+                thing = things[int(random.integers(len(things)))]
+                place = random.normal(0, BESIDE_PX, 2)
+            else:
+                thing, place = "", random.uniform((left, top), (right, bottom))
             fire, steps = bool(random.random() < 0.5), int(random.geometric(1 / WANDER_STEPS))
         steps -= 1
-        own = _own(ram_facts.boxes(game, ram))
         if own is None:
             return steer(0, 0, True)  # which serves, where a game waits for it
-        ways = [place[axis] - _centre(own, axis) for axis in (0, 1)]
+        found = [box for box in boxes if box.name == thing]
+        if thing and not found:  # it is gone
+            return steer(0, 0, fire)
+        here = _nearest(found, own, "xy") if thing else (-_centre(own, 0), -_centre(own, 1))
+        ways = here + place
         x, y = (int(np.sign(way)) if abs(way) > NEAR_PX else 0 for way in ways)
         return steer(x, y, fire)
 
     return play
+
+
+def _related(table: Table) -> tuple[str, ...]:
+    """The boxes, but for the player's, of things of which is told how they stand to others."""
+    boxes = {thing.subject: thing.box for thing in table.things}
+    found = [boxes[subject] for pair in table.pairs for subject in (pair.one, pair.other)]
+    found += [name for near in table.nears for name in (*near.boxes, boxes[near.other])]
+    return tuple(sorted({*found} - {"player"}))
 
 
 def _steering(game: str, names: Sequence[str]) -> Callable[[int, int, bool], int]:
@@ -118,16 +139,18 @@ def _wish(chase: Chase, boxes: Sequence[Box]) -> tuple[int, int, bool]:
     targets = [box for box in boxes if box.name in chase.targets]
     if own is None or not targets:
         return 0, 0, True  # which serves, where a game waits for it
-    ways = [
-        (_centre(box, 0) - _centre(own, 0), _centre(box, 1) - _centre(own, 1)) for box in targets
-    ]
-    used = [axis for axis in (0, 1) if "xy"[axis] in chase.axes]
-    nearest = min(ways, key=lambda way: sum(abs(way[axis]) for axis in used))
+    nearest = _nearest(targets, own, chase.axes)
     wish = [0, 0]
-    for axis in used:
+    for axis in map("xy".index, chase.axes):
         if abs(nearest[axis]) > NEAR_PX or chase.flee:
             wish[axis] = 1 if (nearest[axis] > 0) != chase.flee else -1
     return wish[0], wish[1], chase.fire
+
+
+def _nearest(boxes: Sequence[Box], own: Box, axes: str) -> tuple[float, float]:
+    """The way to the one of the boxes that is the nearest along the axes."""
+    ways = [(_centre(box, 0) - _centre(own, 0), _centre(box, 1) - _centre(own, 1)) for box in boxes]
+    return min(ways, key=lambda way: sum(abs(way["xy".index(axis)]) for axis in axes))
 
 
 def _own(boxes: Sequence[Box]) -> Box | None:

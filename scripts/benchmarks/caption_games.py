@@ -3,11 +3,11 @@
     python scripts/benchmarks/caption_games.py runs/caption/{nic,attend,best} --out games.json
     python scripts/benchmarks/caption_games.py zoo:games --agents runs/dqn/breakout --speed
 
-Clips are played anew: by the players that trainings learn from (at random, and the zoo's agents),
-on other seeds; by chasers, who are in no training; and where --agents names some, by these. Each
-captioner describes and comments on every clip, and on the last frames of the chasers' clips as
-single pictures, of which nothing that moves is known; `agents.commentary` parses what it says back
-into facts and holds them against the console's memory.
+Clips are played anew: by the players that trainings learn from (at random, wanderers, and the
+zoo's agents), on other seeds; by chasers, who are in no training; and where --agents names some, by
+these. Each captioner describes and comments on every clip, and on the last frames of the chasers'
+clips as single pictures, of which nothing that moves is known; `agents.commentary` parses what it
+says back into facts and holds them against the console's memory.
 
 true: of the stated facts; unnamed: of these but for the game's name. mentioned: of the main facts,
 in descriptions. game: named rightly. looked: of the words that name a thing on the screen, those
@@ -51,7 +51,7 @@ KEYS = {
     **{"mentioned": ("mentioned", "main"), "game": ("rightly", "named")},
     **{"looked": ("found", "places"), "strange": ("strange", "captions")},
 }
-WORST = 12  # captions listed with what is false in them
+WORST = 12  # captions of a register listed with what is false in them
 
 
 def players(args: argparse.Namespace, games: list[str]) -> dict[str, Clips]:
@@ -73,16 +73,17 @@ def players(args: argparse.Namespace, games: list[str]) -> dict[str, Clips]:
 def measured(
     captioner: Captioner, clips: Clips, beam: int, still: bool = False
 ) -> tuple[dict[str, Any], list[str]]:
-    """Figures of a captioner on clips, by register, overall and by game; its worst captions.
+    """Figures of a captioner on clips, by register, overall and by game; each one's worst captions.
 
     still: on the last frame of each clip alone.
     """
     pairs = GamePairs(clips, stills=float(still))
     indices = range(len(pairs))[-len(clips) :]
     figures: dict[str, Any] = {}
-    worst: list[tuple[int, str]] = []
+    worst: list[str] = []
     for register in REGISTERS:
         tallies: list[Tally] = []
+        wrong: list[tuple[int, str]] = []
         for index in indices:
             seen = pairs.read(torch.tensor([index]))[0].permute(0, 2, 3, 1).numpy()
             (caption,) = captioner.look(seen, register, beam)
@@ -92,14 +93,15 @@ def measured(
             tallies.append(tally)
             if tally.false:
                 false = "; ".join(f"{s.subject} {s.relation} {s.value}" for s in tally.wrong[0])
-                worst.append((tally.false, f"{caption.text} [false: {false}]"))
+                wrong.append((tally.false, f"{caption.text} [false: {false}]"))
         figures[register] = shares(tallies)
         figures[f"{register} by game"] = {
             game: shares([t for t, g in zip(tallies, clips.games, strict=True) if g == game])
             for game in sorted(set(clips.games))
         }
-    worst.sort(key=lambda found: -found[0])
-    return figures, [text for _, text in worst[:WORST]]
+        wrong.sort(key=lambda found: -found[0])
+        worst += [text for _, text in wrong[:WORST]]
+    return figures, worst
 
 
 def shares(tallies: list[Tally]) -> dict[str, tuple[float, float, float]]:

@@ -151,3 +151,14 @@ def test_wanderers_come_to_all_of_the_field(game, axis):
     shares = np.histogram(rounds[0], 4, (low, high))[0] / len(rounds[0])
     assert (shares[:3] > 0.05).all() and shares[3] > 0.02  # the last one holds half of its length
     assert rounds[0] == rounds[1]
+
+
+def test_wanderers_come_to_where_left_and_right_are_hard_to_tell():
+    """The ball of Breakout is seldom above the paddle of who plays at random."""
+    question, shares = ("ball", "column from paddle"), []
+    for name, epsilon in (("random", 1.0), ("wanderer", 0.1)):
+        roster = tuple((name, epsilon, False) for _ in range(4))
+        found = itertools.islice(examples("breakout", 5, roster=roster), 120)
+        told = [example.truth.answers().get(question) for example in found]
+        shares.append(told.count("level") / (len(told) - told.count(None)))
+    assert shares[1] > 1.5 * shares[0] and shares[1] > 0.2
