@@ -193,7 +193,7 @@ class Captioner:
 
     @property
     def games(self) -> tuple[str, ...]:
-        """Of which it learned, as its training's --data named them; () for one of photos."""
+        """Short names of those that it learned; () for one of photos."""
         kind, _, names = str(self.card.get("data", "")).partition(":")
         return tuple(filter(None, map(str.strip, names.split(",")))) if kind == "atari" else ()
 

@@ -15,7 +15,6 @@ soon as it has seen a clip. Over a game that its captioner did not learn of it i
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -84,7 +83,6 @@ class Commentator:
         self._close = False
         self._pool = ThreadPoolExecutor(1) if live else None
         self._coming: tuple[Future[str], int] | None = None
-        self._games = {_key(game) for game in captioner.games}
         self._refused: set[str] = set()  # games of which was said that nothing is said
 
     def __call__(self, frame: Frame) -> Frame:
@@ -122,11 +120,12 @@ class Commentator:
 
     def _knows(self, game: str | None) -> bool:
         """Whether the captioner learned of a game, as far as that is known; if not, it is said."""
-        if not game or not self._games or _key(game) in self._games:
+        games = self.captioner.games
+        if not game or not games or game in games:
             return True
         if game not in self._refused:
             self._refused.add(game)
-            known = ", ".join(self.captioner.games)
+            known = ", ".join(games)
             print(f"The captioner knows {known}: of {game} it says nothing.", file=sys.stderr)
         return False
 
@@ -230,12 +229,6 @@ def draw(frame: Frame) -> Frame:
 def _play(facts: dict[str, Any]) -> tuple[Any, Any]:
     """Game and episode: a change of game begins at episode 0 again."""
     return facts.get("game"), facts.get("episode")
-
-
-def _key(game: str) -> str:
-    """One spelling for "ms_pacman", "MsPacman" and "ALE/MsPacman-v5"."""
-    bare = re.sub(r"^ale/|(noframeskip|deterministic)?(-v\d+)?$", "", game.strip().lower())
-    return re.sub(r"[^a-z0-9]", "", bare)
 
 
 def gap(one: Box, other: Box) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from agents.atari import resolve_all
 from agents.commentary import store
 from generators import caption, caption_data
 from generators.caption import CaptionConfig, Captioning, for_clips
@@ -72,11 +73,12 @@ def _build(args: argparse.Namespace, config: CaptionConfig, settings: TrainerCon
             )
         learned, held_out = (_photos(config, split, say) for split in SPLITS)
         return Captioning(config, learned, held_out, PHOTOS, settings.steps, settings.seed, words)
+    games, seed = resolve_all(rest.split(",")), settings.seed
+    config = replace(config, data=f"{kind}:{','.join(games)}")  # as frames of theirs call them
     if args.resume:
         clips = store.read(Path(args.resume) / KEPT, "learned", "held_out")
     else:
         caption.rehearse(config, REGISTERS, settings.steps)  # or it is said minutes later
-        games, seed = rest.split(","), settings.seed
         clips = ranks.by_first(  # played once, not once a process
             lambda: [
                 store.gather(games, args.clips, seed, say),

@@ -216,14 +216,14 @@ def test_what_is_still_to_be_said_of_a_game_is_not_said_of_the_next():
 
 
 def test_of_games_that_were_not_learned_nothing_is_said_and_that_once(capsys):
-    comment = Commentator(Parrot(games=("pong", "ALE/MsPacman-v5")))
+    comment = Commentator(Parrot(games=("pong", "ms_pacman")))
     assert not any(told(comment, of_game("qbert", 60) + of_game("qbert", 60, episode=1)))
     assert any(told(comment, of_game("ms_pacman", 60)))
     assert not any(told(comment, of_game("qbert", 60) + of_game("pacman", 60)))
     assert any(told(comment, of_game("pong", 60)))
     assert len(comment.captioner.seen) == 2
     first, second = capsys.readouterr().err.splitlines()
-    assert "pong, ALE/MsPacman-v5" in first and "of qbert" in first and "of pacman" in second
+    assert "pong, ms_pacman" in first and "of qbert" in first and "of pacman" in second
     alone = Commentator(Parrot(games=("pong",)))
     told(alone, of_game("qbert", 5))
     alone.close()

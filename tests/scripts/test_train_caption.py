@@ -72,7 +72,7 @@ def played(tmp_path_factory):
         patch.setattr(train_caption, "HELD_OUT", 3)
         patch.setattr(store.os, "cpu_count", lambda: 1)
         patch.setattr(commentary_clips, "USUAL", commentary_clips.USUAL[:1])
-        argv = ["train", "caption", "--data", "atari:pong", "--clips", "8", *SMALL]
+        argv = ["train", "caption", "--data", "atari:ALE/Pong-v5", "--clips", "8", *SMALL]
         argv += ["--layer", "relu4_2", "--steps", "2", "--runs", str(runs), "--name", "a"]
         assert main(argv) == 0
     return runs / "caption" / "a"
@@ -92,6 +92,10 @@ def test_a_run_of_photos_has_scores_examples_and_a_page(trained):
     texts = json.loads((run.gallery / "captions.json").read_text())
     assert "mark" in texts["best-1.png"]
     assert load(trained).plan.published == "arcade"  # it never changed
+
+
+def test_games_are_known_by_their_short_names(played):
+    assert load(played).games == ("pong",)
 
 
 def test_going_on(trained, photos, tmp_path, capsys):
