@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from agents.atari import resolve_all
-from agents.commentary import store
+from agents.commentary import FAR_APART, store
 from generators import caption, caption_data
 from generators.caption import CaptionConfig, Captioning, for_clips
 from generators.caption_files import Split
@@ -82,7 +82,7 @@ def _build(args: argparse.Namespace, config: CaptionConfig, settings: TrainerCon
         clips = ranks.by_first(  # played once, not once a process
             lambda: [
                 store.gather(games, args.clips, seed, say),
-                store.gather(games, HELD_OUT, seed + HELD_OUT_SEED, say),
+                store.gather(games, HELD_OUT, seed + HELD_OUT_SEED, say, apart=FAR_APART),
             ]
         )
     if clips[0].shape != (config.frames, *config.size):

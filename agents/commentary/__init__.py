@@ -5,7 +5,15 @@ words; `parse` reads the statements of a sentence, `judge` holds it against a tr
 finds the objects that it names, whose boxes `Example.boxes` has.
 """
 
-from agents.commentary.clips import FRAMES, SPACING, STRANGERS, USUAL, Example, examples
+from agents.commentary.clips import (
+    FAR_APART,
+    FRAMES,
+    SPACING,
+    STRANGERS,
+    USUAL,
+    Example,
+    examples,
+)
 from agents.commentary.facts import moment, statements
 from agents.commentary.games import TABLES
 from agents.commentary.speech import (
@@ -24,6 +32,7 @@ from agents.commentary.table import Moment, Statement, Truth
 GAMES = tuple(sorted(TABLES))
 
 __all__ = [
+    "FAR_APART",
     "FRAMES",
     "GAMES",
     "SPACING",

@@ -42,8 +42,9 @@ USUAL = (
     ("wanderer", 0.02, False),
     ("wanderer", 0.3, True),
 )
-STRANGERS = (("chaser", 0.02, False), ("chaser", 0.3, False), ("chaser", 0.1, False))
+STRANGERS = 2 * (("chaser", 0.02, False), ("chaser", 0.3, False), ("chaser", 0.1, False))
 APART = 12  # agent steps (4 emulator frames each) from one clip to the next, on average
+FAR_APART = 60  # where few clips shall tell of more than the beginnings of games
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def examples(
     spacing: int = SPACING,
     agents: dict[str, Agent] | None = None,
     roster: Sequence[tuple[str, float, bool]] = USUAL,
+    apart: int = APART,
 ) -> Iterator[Example]:
     """Endless clips of a game, from the emulators of a roster in turn.
 
@@ -97,6 +99,7 @@ def examples(
         roster: (player, ε, whether stirred) of each emulator; `USUAL`, or `STRANGERS`, whom no
             captioner learns from. ε is the share of actions at random. Where a game has no agent,
             a wanderer plays for it.
+        apart: agent steps from one clip of an emulator to the next, on average.
 
     UserError for a game without a table.
     """
@@ -112,6 +115,7 @@ def examples(
             stirred,
             frames,
             spacing,
+            apart,
         )
         for number, (name, epsilon, stirred) in enumerate(roster)
     ]
@@ -140,6 +144,7 @@ def _play(
     stirred: bool,
     frames: int,
     spacing: int,
+    apart: int,
 ) -> Iterator[Example]:
     """Clips of one emulator; without a player at random."""
     rng = np.random.default_rng([seed, 0xCA97])
@@ -151,7 +156,7 @@ def _play(
         obs = screen.reset()
         past.clear()
         episode = Episode(rng, screen.num_actions, player, epsilon)
-        wait = int(rng.integers(2 * APART))
+        wait = int(rng.integers(2 * apart))
         for _ in range(EPISODE_STEPS):
             action = episode.action(obs, screen.ram)
             obs, _, terminated, truncated, _ = screen.step(action)
@@ -159,7 +164,7 @@ def _play(
             stop = int(rng.integers(len(shots)))  # any of the four frames may be a clip's last
             past.extend(shots[: stop + 1])
             if wait <= 0 and len(past) > length and _steady(game, past, spacing):
-                wait = int(rng.integers(2 * APART))
+                wait = int(rng.integers(2 * apart))
                 clip = [past[i] for i in range(1, length + 1, spacing)]
                 moments = tuple(moment(table, ram, pixels) for pixels, ram in clip)
                 pixels = np.stack([pixels for pixels, _ in clip])

@@ -21,7 +21,7 @@ import numpy as np
 
 from agents.agent import Agent
 from agents.atari import resolve_all
-from agents.commentary.clips import USUAL, Example, examples
+from agents.commentary.clips import APART, USUAL, Example, examples
 from agents.commentary.games import TABLES
 from agents.commentary.table import Statement, Truth
 from playground.errors import UserError, listed
@@ -102,12 +102,13 @@ def gather(
     roster: Roster = USUAL,
     processes: int | None = None,
     agents: dict[str, Agent] | None = None,
+    apart: int = APART,
 ) -> Clips:
     """`count` clips of each game, of emulators of their own; reproducible from the seed.
 
-    processes: how many play at once; None: as many as the machine has cores, and games. roster and
-    agents: see `clips.examples`; with agents of one's own all is played in this process. UserError
-    for an unknown game, or one whose captions are not known.
+    processes: how many play at once; None: as many as the machine has cores, and games. roster,
+    agents and apart: see `clips.examples`; with agents of one's own all is played in this process.
+    UserError for an unknown game, or one whose captions are not known.
     """
     games = resolve_all(names)
     for game in games:
@@ -118,7 +119,7 @@ def gather(
     if count < 1:
         raise UserError(f"A number of clips starts at 1, not {count}.")
     say(f"Playing {', '.join(games)} for {count:,} clips each ...")
-    jobs = [(game, count, seed, tuple(roster)) for game in games]
+    jobs = [(game, count, seed, tuple(roster), apart) for game in games]
     processes = min(processes or os.cpu_count() or 1, len(games))
     if processes == 1 or agents is not None:
         parts = [_gather(job, agents) for job in jobs]
@@ -144,9 +145,12 @@ def _at_once(jobs: Sequence[Any], processes: int) -> list[Clips]:
             raise
 
 
-def _gather(job: tuple[str, int, int, Roster], agents: dict[str, Agent] | None = None) -> Clips:
-    game, count, seed, roster = job
-    return pack(islice(examples(game, seed, agents=agents, roster=roster), count))
+def _gather(
+    job: tuple[str, int, int, Roster, int], agents: dict[str, Agent] | None = None
+) -> Clips:
+    game, count, seed, roster, apart = job
+    found = examples(game, seed, agents=agents, roster=roster, apart=apart)
+    return pack(islice(found, count))
 
 
 def pack(found: Iterator[Example]) -> Clips:

@@ -5,9 +5,10 @@
 
 Clips are played anew: by the players that trainings learn from (at random, wanderers, and the
 zoo's agents), on other seeds; by chasers, who are in no training; and where --agents names some, by
-these. Each captioner describes and comments on every clip, and on the last frames of the chasers'
-clips as single pictures, of which nothing that moves is known; `agents.commentary` parses what it
-says back into facts and holds them against the console's memory.
+these. Those of an emulator are 60 agent steps apart on average. Each captioner describes and
+comments on every clip, and on the last frames of the chasers' clips as single pictures, of which
+nothing that moves is known; `agents.commentary` parses what it says back into facts and holds them
+against the console's memory.
 
 true: of the stated facts; unnamed: of these but for the game's name. mentioned: of the main facts,
 in descriptions. game: named rightly. looked: of the words that name a thing on the screen, those
@@ -36,8 +37,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from agents.agent import load as load_agent
-from agents.commentary import GAMES, STRANGERS, USUAL
-from agents.commentary.store import Clips, gather
+from agents.commentary import FAR_APART, GAMES, STRANGERS, USUAL
+from agents.commentary.store import Clips, Roster, gather
 from generators.captioner import Captioner, load
 from playground.errors import UserError
 from playground.run import device_name, write_json
@@ -56,17 +57,19 @@ WORST = 12  # captions of a register listed with what is false in them
 
 def players(args: argparse.Namespace, games: list[str]) -> dict[str, Clips]:
     """Clips by who plays."""
+
+    def played(who: list[str], seed: int, roster: Roster, **options: Any) -> Clips:
+        return gather(who, args.clips, SEED + seed, print, roster, apart=FAR_APART, **options)
+
     found = {
-        "usual": gather(games, args.clips, SEED, print, USUAL, args.processes),
-        "chasers": gather(games, args.clips, SEED + 1, print, STRANGERS, args.processes),
+        "usual": played(games, 0, USUAL, processes=args.processes),
+        "chasers": played(games, 1, STRANGERS, processes=args.processes),
     }
     agents = [load_agent(source) for source in args.agents or ()]
     named = {agent.game: agent for agent in agents if agent.game in games}
     if named:
         roster = [("agent", epsilon, False) for epsilon in EPSILONS]
-        found["strangers"] = gather(
-            list(named), args.clips, SEED + 2, print, roster, 1, agents=named
-        )
+        found["strangers"] = played(list(named), 2, roster, processes=1, agents=named)
     return found
 
 

@@ -162,3 +162,12 @@ def test_wanderers_come_to_where_left_and_right_are_hard_to_tell():
         told = [example.truth.answers().get(question) for example in found]
         shares.append(told.count("level") / (len(told) - told.count(None)))
     assert shares[1] > 1.5 * shares[0] and shares[1] > 0.2
+
+
+def test_clips_further_apart_tell_of_more_than_beginnings():
+    points = []
+    for apart in (6, 60):
+        *_, last = itertools.islice(examples("pong", 3, roster=ROSTER[:1], apart=apart), 8)
+        answers = last.truth.answers()
+        points.append(sum(answers[f"{side} points", "is"] for side in ("green", "orange")))
+    assert points[1] > points[0]
