@@ -7,7 +7,8 @@
         --published imagenet --encoder FILE --data "Flickr8k (...): research only"
 
 Writes into generators/zoo/: NAME.safetensors (fp16) and NAME.json (the card: how it was trained, on
-what, how long, its learning curve, its scores). With --published the file names its encoder's
+what, how long, its learning curve, its scores); of a captioner of games also NAME.png, what it says
+of a moment of each of six games, which is not chosen. With --published the file names its encoder's
 weights instead of holding them, after a look whether they are those.
 """
 
@@ -17,17 +18,23 @@ import argparse
 import sys
 import tempfile
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 # So that this checkout's scripts are found.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import numpy as np
 import torch
 
+from agents.commentary import FAR_APART, examples
 from generators import caption
+from generators.caption_views import captioned
 from generators.captioner import ZOO, Captioner, Parts, load
 from playground.data import parse
 from playground.errors import UserError
+from playground.gallery import contact_sheet
+from playground.media import write_image
 from playground.run import Run, atomic_path, read_json, write_json
 from playground.trainer import TrainerConfig
 from scripts.benchmarks.cards import COURSE, content_of, file_of, plain, trained
@@ -37,6 +44,22 @@ GAMES = (
     "Clips of Atari 2600 games, made with ale-py by random play, wanderers, the zoo's agents and "
     "changes of the console's memory; captions from that memory."
 )
+
+SHOWN = ("breakout", "enduro", "ms_pacman", "pong", "seaquest", "space_invaders")  # on the sheet
+COLUMNS, ENLARGED, MOMENT = 3, 2, 8  # which clip of a game
+SHEET_SEED = 6_000_011  # neither a training's nor its benchmark's
+
+
+def sheet(captioner: Captioner) -> np.ndarray:
+    """Comments on a moment of each game that is shown and that it knows: (H, W, 3) uint8."""
+    pictures = []
+    for game in (game for game in SHOWN if game in captioner.games):
+        played = examples(game, SHEET_SEED, roster=[("agent", 0.02, False)], apart=FAR_APART)
+        frames = next(islice(played, MOMENT, None)).frames
+        (text,) = captioner.caption(frames, "comment")
+        large = frames[-1].repeat(ENLARGED, 0).repeat(ENLARGED, 1)
+        pictures.append(captioned(large, text, 2))
+    return contact_sheet(pictures, COLUMNS)
 
 
 def named(captioner: Captioner, published: str, file: Path | None) -> Captioner:
@@ -102,6 +125,8 @@ def main() -> int:
     with atomic_path(ZOO / f"{args.name}.safetensors") as aside:
         aside.write_bytes(content)
     write_json(ZOO / f"{args.name}.json", card)
+    if clips:
+        write_image(ZOO / f"{args.name}.png", sheet(captioner))
     print(f"{args.name}: {len(content):,} bytes, {card['updates']:,} updates")
     return 0
 

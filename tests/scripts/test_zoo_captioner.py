@@ -10,7 +10,7 @@ from generators.words import Vocabulary
 from playground.errors import UserError
 from playground.weights import ZOO
 from scripts.benchmarks.cards import plain
-from scripts.benchmarks.zoo_captioner import named
+from scripts.benchmarks.zoo_captioner import ENLARGED, named, sheet
 
 ARCADE = ZOO / "arcade.safetensors"
 PLAN = Plan(
@@ -45,6 +45,19 @@ def test_an_encoder_that_learned_is_not_the_published_one():
         named(made(other), "arcade", ARCADE)
     with pytest.raises(UserError, match="--encoder FILE"):
         named(made(other), "arcade", None)
+
+
+def test_the_sheet_shows_the_games_that_are_known():
+    class Parrot:
+        games = ("pong", "breakout", "skiing")
+
+        def caption(self, frames, register):
+            assert frames.shape == (4, 210, 160, 3) and register == "comment"
+            return ["Hello."]
+
+    found = sheet(Parrot())
+    height, width = found.shape[:2]
+    assert 2 * 160 * ENLARGED < width < 3 * 160 * ENLARGED and height > 210 * ENLARGED
 
 
 def test_cards_have_no_folders():
