@@ -95,9 +95,10 @@ def _train(
     set_up(settings.device, settings.threads, settings.deterministic)
     seed_everything(settings.seed)
     task = door.build(args, config, settings)
+    config = task.config  # with what was made of "none", or of a game's long name
     if run is None:
         settings = door.limits(task, settings)
-        run = create(args, door, task.config, settings)  # with what the task made of "none"
+        run = create(args, door, config, settings)
     with nullcontext() if resuming else removed_if_empty(run):
         label = door.label(config)
         trainer = Trainer(settings, task, run, on_progress=progress_line(door, label))

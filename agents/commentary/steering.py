@@ -54,8 +54,8 @@ CHASES = {
 }
 NEAR_PX = 3  # closer than this a player stays on an axis
 WANDER_STEPS = 25  # agent steps that a wanderer holds a place, on average
-BESIDE = 2 / 3  # of its places that are beside a thing,
-BESIDE_PX = 12  # so far from it along each axis (standard deviation)
+BESIDE = 2 / 3  # of a wanderer's places: those beside a thing, where one is there
+BESIDE_PX = 12  # how far from it these are along each axis: standard deviation
 
 
 def chaser(game: str, names: Sequence[str]) -> Player:
@@ -83,33 +83,33 @@ def wanderer(game: str, names: Sequence[str], random: np.random.Generator) -> Pl
         nonlocal thing, place, fire, steps
         boxes = boxes_of(table, ram)
         own = _own(boxes)
-        if steps == 0:
-            if random.random() < BESIDE:
-                thing = things[int(random.integers(len(things)))]
+        if own is None:
+            return steer(0, 0, True)  # which serves, where a game waits for it
+        there = sorted({box.name for box in boxes if box.name in things})
+        if steps == 0 or (thing and thing not in there):
+            if there and random.random() < BESIDE:
+                thing = there[int(random.integers(len(there)))]
                 place = random.normal(0, BESIDE_PX, 2)
             else:
                 thing, place = "", random.uniform((left, top), (right, bottom))
             fire, steps = bool(random.random() < 0.5), int(random.geometric(1 / WANDER_STEPS))
         steps -= 1
-        if own is None:
-            return steer(0, 0, True)  # which serves, where a game waits for it
-        found = [box for box in boxes if box.name == thing]
-        if thing and not found:  # it is gone
-            return steer(0, 0, fire)
-        here = _nearest(found, own, "xy") if thing else (-_centre(own, 0), -_centre(own, 1))
-        ways = here + place
-        x, y = (int(np.sign(way)) if abs(way) > NEAR_PX else 0 for way in ways)
+        if thing:
+            way = _way([box for box in boxes if box.name == thing], own, "xy") + place
+        else:
+            way = place - (_centre(own, 0), _centre(own, 1))
+        x, y = (int(np.sign(part)) if abs(part) > NEAR_PX else 0 for part in way)
         return steer(x, y, fire)
 
     return play
 
 
-def _related(table: Table) -> tuple[str, ...]:
+def _related(table: Table) -> frozenset[str]:
     """The boxes, but for the player's, of things of which is told how they stand to others."""
     boxes = {thing.subject: thing.box for thing in table.things}
     found = [boxes[subject] for pair in table.pairs for subject in (pair.one, pair.other)]
     found += [name for near in table.nears for name in (*near.boxes, boxes[near.other])]
-    return tuple(sorted({*found} - {"player"}))
+    return frozenset(found) - {"player"}
 
 
 def _steering(game: str, names: Sequence[str]) -> Callable[[int, int, bool], int]:
@@ -139,17 +139,17 @@ def _wish(chase: Chase, boxes: Sequence[Box]) -> tuple[int, int, bool]:
     targets = [box for box in boxes if box.name in chase.targets]
     if own is None or not targets:
         return 0, 0, True  # which serves, where a game waits for it
-    nearest = _nearest(targets, own, chase.axes)
+    way = _way(targets, own, chase.axes)
     wish = [0, 0]
     for axis in map("xy".index, chase.axes):
-        if abs(nearest[axis]) > NEAR_PX or chase.flee:
-            wish[axis] = 1 if (nearest[axis] > 0) != chase.flee else -1
+        if abs(way[axis]) > NEAR_PX or chase.flee:
+            wish[axis] = 1 if (way[axis] > 0) != chase.flee else -1
     return wish[0], wish[1], chase.fire
 
 
-def _nearest(boxes: Sequence[Box], own: Box, axes: str) -> tuple[float, float]:
-    """The way to the one of the boxes that is the nearest along the axes."""
-    ways = [(_centre(box, 0) - _centre(own, 0), _centre(box, 1) - _centre(own, 1)) for box in boxes]
+def _way(boxes: Sequence[Box], own: Box, axes: str) -> np.ndarray:
+    """(x, y) to the one of the boxes that is the nearest along the axes, in pixels."""
+    ways = [np.array([_centre(box, axis) - _centre(own, axis) for axis in (0, 1)]) for box in boxes]
     return min(ways, key=lambda way: sum(abs(way["xy".index(axis)]) for axis in axes))
 
 

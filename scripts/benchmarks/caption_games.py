@@ -76,7 +76,7 @@ def players(args: argparse.Namespace, games: list[str]) -> dict[str, Clips]:
 def measured(
     captioner: Captioner, clips: Clips, beam: int, still: bool = False
 ) -> tuple[dict[str, Any], list[str]]:
-    """Figures of a captioner on clips, by register, overall and by game; each one's worst captions.
+    """Figures of a captioner by register, on all clips and by game; each register's worst captions.
 
     still: on the last frame of each clip alone.
     """

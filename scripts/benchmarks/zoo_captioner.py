@@ -8,7 +8,7 @@
 
 Writes into generators/zoo/: NAME.safetensors (fp16) and NAME.json (the card: how it was trained, on
 what, how long, its learning curve, its scores); of a captioner of games also NAME.png, what it says
-of a moment of each of six games, which is not chosen. With --published the file names its encoder's
+of a moment, not picked by hand, of up to six games. With --published the file names its encoder's
 weights instead of holding them, after a look whether they are those.
 """
 
@@ -28,10 +28,10 @@ import numpy as np
 import torch
 
 from agents.commentary import FAR_APART, examples
+from agents.players import zoo_agents
 from generators import caption
 from generators.caption_views import captioned
 from generators.captioner import ZOO, Captioner, Parts, load
-from playground.data import parse
 from playground.errors import UserError
 from playground.gallery import contact_sheet
 from playground.media import write_image
@@ -46,15 +46,17 @@ GAMES = (
 )
 
 SHOWN = ("breakout", "enduro", "ms_pacman", "pong", "seaquest", "space_invaders")  # on the sheet
-COLUMNS, ENLARGED, MOMENT = 3, 2, 8  # which clip of a game
+COLUMNS, ENLARGED = 3, 2
+MOMENT = 8  # the number of the clip of each game
 SHEET_SEED = 6_000_011  # neither a training's nor its benchmark's
 
 
 def sheet(captioner: Captioner) -> np.ndarray:
     """Comments on a moment of each game that is shown and that it knows: (H, W, 3) uint8."""
-    pictures = []
+    pictures, agents = [], zoo_agents()
     for game in (game for game in SHOWN if game in captioner.games):
-        played = examples(game, SHEET_SEED, roster=[("agent", 0.02, False)], apart=FAR_APART)
+        roster = [("agent", 0.02, False)]
+        played = examples(game, SHEET_SEED, agents=agents, roster=roster, apart=FAR_APART)
         frames = next(islice(played, MOMENT, None)).frames
         (text,) = captioner.caption(frames, "comment")
         large = frames[-1].repeat(ENLARGED, 0).repeat(ENLARGED, 1)
@@ -110,23 +112,23 @@ def main() -> int:
         raise UserError(f"{args.scores} has no figures of {file}.")
     own.pop("card", None)
     preset = caption.PRESETS[run.settings["preset"]]
-    kind, games = parse(run.settings["config"]["data"])
-    clips = kind == "atari"
-    usual = caption.for_clips(preset) if clips else preset, TrainerConfig(**caption.TRAINER)
+    games = captioner.games
+    usual = caption.for_clips(preset) if games else preset, TrainerConfig(**caption.TRAINER)
     card = {
         **trained(run, captioner.card["updates"], usual, ("score",), args.extra, args.course),
-        **({"games": [game.strip() for game in games.split(",")]} if clips else {}),
+        **({"games": list(games)} if games else {}),
         "data": args.data,
         "parameters": sum(p.numel() for p in captioner.parts.parameters()),
         "bytes": len(content),
         "scores": own,
         "timed_on": scores["device"],
     }
+    shown = sheet(captioner) if {*SHOWN} & {*games} else None
     with atomic_path(ZOO / f"{args.name}.safetensors") as aside:
         aside.write_bytes(content)
     write_json(ZOO / f"{args.name}.json", card)
-    if clips:
-        write_image(ZOO / f"{args.name}.png", sheet(captioner))
+    if shown is not None:
+        write_image(ZOO / f"{args.name}.png", shown)
     print(f"{args.name}: {len(content):,} bytes, {card['updates']:,} updates")
     return 0
 

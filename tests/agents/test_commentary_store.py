@@ -13,7 +13,7 @@ import pytest
 
 from agents import ram as ram_facts
 from agents.atari import action_names
-from agents.commentary import GAMES, STRANGERS, USUAL, describe, examples, store
+from agents.commentary import GAMES, STRANGERS, USUAL, describe, examples, steering, store
 from agents.commentary.games import TABLES
 from agents.commentary.steering import CHASES, chaser, wanderer
 from agents.commentary.stirring import STIRRINGS, stir
@@ -133,7 +133,7 @@ def test_chasers_play_better_than_chance(game, least):
     assert won >= least
 
 
-@pytest.mark.parametrize(("game", "axis"), [("breakout", 0), ("pong", 1)])
+@pytest.mark.parametrize(("game", "axis"), [("breakout", 0), ("pong", 1), ("seaquest", 0)])
 def test_wanderers_come_to_all_of_the_field(game, axis):
     """And alike from the same seed."""
     screen, rounds = Screen(game, "machado", 1), []
@@ -142,8 +142,9 @@ def test_wanderers_come_to_all_of_the_field(game, axis):
         obs, places = screen.reset(seed=1), []
         for _ in range(600):
             obs, _, terminated, truncated, _ = screen.step(play(obs, screen.ram))
-            own = next(b for b in ram_facts.boxes(game, screen.ram) if b.name == "player")
-            places.append((own.x, own.y)[axis])
+            for own in ram_facts.boxes(game, screen.ram):
+                if own.name == "player":
+                    places.append((own.x, own.y)[axis])
             if terminated or truncated:
                 obs = screen.reset()
         rounds.append(places)
@@ -153,15 +154,16 @@ def test_wanderers_come_to_all_of_the_field(game, axis):
     assert rounds[0] == rounds[1]
 
 
-def test_wanderers_come_to_where_left_and_right_are_hard_to_tell():
-    """The ball of Breakout is seldom above the paddle of who plays at random."""
+def test_wanderers_come_to_where_left_and_right_are_hard_to_tell(monkeypatch):
+    """The ball of Breakout is seldom above the paddle of who goes to fixed places alone."""
     question, shares = ("ball", "column from paddle"), []
-    for name, epsilon in (("random", 1.0), ("wanderer", 0.1)):
-        roster = tuple((name, epsilon, False) for _ in range(4))
+    roster = tuple(("wanderer", 0.1, False) for _ in range(4))
+    for beside in (0.0, steering.BESIDE):
+        monkeypatch.setattr(steering, "BESIDE", beside)
         found = itertools.islice(examples("breakout", 5, roster=roster), 120)
         told = [example.truth.answers().get(question) for example in found]
         shares.append(told.count("level") / (len(told) - told.count(None)))
-    assert shares[1] > 1.5 * shares[0] and shares[1] > 0.2
+    assert shares[1] > 1.5 * shares[0]
 
 
 def test_clips_further_apart_tell_of_more_than_beginnings():

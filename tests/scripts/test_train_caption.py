@@ -4,6 +4,7 @@ import argparse
 import json
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,8 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agents.commentary import clips as commentary_clips
-from agents.commentary import store
+from agents.commentary import USUAL, store
 from generators.captioner import Captioner, load
 from playground.frames import Frame
 from playground.media import VideoWriter, read_image, read_video, write_image
@@ -71,7 +71,7 @@ def played(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_caption, "HELD_OUT", 3)
         patch.setattr(store.os, "cpu_count", lambda: 1)
-        patch.setattr(commentary_clips, "USUAL", commentary_clips.USUAL[:1])
+        patch.setattr(store, "gather", partial(store.gather, roster=USUAL[:1]))
         argv = ["train", "caption", "--data", "atari:ALE/Pong-v5", "--clips", "8", *SMALL]
         argv += ["--layer", "relu4_2", "--steps", "2", "--runs", str(runs), "--name", "a"]
         assert main(argv) == 0
