@@ -32,7 +32,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 import torch
@@ -134,8 +134,9 @@ def launched(device: str, devices: int) -> Iterator[None]:
         try:
             with _another() if _rank else _first(children):
                 yield
+            dist.destroy_process_group()  # which joins gloo's threads while there is a Python
         finally:
-            _rank, _world, ours = 0, 1, _rank
+            _rank, _world, _decisions, ours = 0, 1, None, _rank
     if ours:
         raise SystemExit(0)
 
@@ -184,10 +185,19 @@ def _another() -> Iterator[None]:
         if not folder:  # torchrun reports what each one says
             raise
         (Path(folder) / str(_rank)).write_text(str(error), encoding="utf-8")
-        raise SystemExit(2) from error
+        _end_at_once()
     except Lost:
         time.sleep(10 * PERIOD_SECONDS)  # an orphan says so, see _end_with_parent
-        raise SystemExit(2) from None
+        _end_at_once()
+
+
+def _end_at_once() -> NoReturn:
+    """Without Python's own end, during which a tensor in one of gloo's threads means an abort.
+
+    Nor can those threads be joined: what they exchange waits for processes that are elsewhere.
+    """
+    sys.stderr.flush()
+    os._exit(2)
 
 
 def _end_with_parent() -> None:
