@@ -191,9 +191,9 @@ def watch(
     Facts of each frame: game, protocol, return (raw, so far), reward (of this emulator frame),
     lives (after the agent step; None in games without), episode and step (from 0; agent steps),
     observation ((4, 84, 84) uint8 that was acted on) and agent (who did), q_values (list of A),
-    value (their largest), action, action_name, action_names, epsilon, explored, human, and what
-    `agents.ram` knows, named `ram_<fact>`. Each episode shows its starting screen once: step 0,
-    and observation, action and q_values None.
+    value (their largest), action, action_name, action_names, epsilon, explored, human, ram ((128,)
+    uint8) and what `agents.ram` knows of it, named `ram_<fact>`. Each episode shows its starting
+    screen once: step 0, and observation, action and q_values None.
     """
     game = resolve(game or agent.game)
     rules = find_protocol(protocol or getattr(agent, "protocol", None) or "machado")
@@ -235,7 +235,7 @@ def watch(
                 strict=True,
             ):
                 score += reward
-                facts |= {"return": score, "reward": reward, "step": step}
+                facts |= {"return": score, "reward": reward, "step": step, "ram": ram}
                 known = {f"ram_{name}": value for name, value in ram_facts.facts(game, ram).items()}
                 text = f"{title}  episode {episode + 1}  score {score:g}"
                 yield Frame(pixels, text, facts | known, ram_facts.boxes(game, ram))

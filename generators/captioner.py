@@ -241,6 +241,33 @@ class Captioner:
             )
         return captions
 
+    @torch.inference_mode()
+    def draw(
+        self, maps: Tensor, register: str | None, count: int, generator: torch.Generator
+    ) -> list[str]:
+        """`count` captions drawn at random of each of what `encode` gave, all of the first first.
+
+        generator: of random numbers, on the decoder's device.
+        """
+        speaker = Masked(self.parts.decoder, never(self.plan, self.vocabulary))
+        begin = begin_of(self.plan, self.vocabulary, register)
+        memory = maps.flatten(2).mT
+        said = say(speaker, memory, begin, END, LENGTH - 1, 1.0, count, generator)
+        return self.vocabulary.decode(said.words)
+
+    @torch.inference_mode()
+    def belief(self, maps: Tensor, texts: Sequence[str], register: str | None = None) -> Tensor:
+        """How likely each word of a text would be said, were all before it said.
+
+        One text for each of what `encode` gave: (N, S) log probabilities, with the end of the text
+        as its last word and 0 beyond.
+        """
+        words = self.vocabulary.encode(texts).to(maps.device)
+        words[:, 0] = begin_of(self.plan, self.vocabulary, register)
+        logits, _ = self.parts.decoder(maps.flatten(2).mT, words[:, :-1])
+        chances = logits.float().log_softmax(2).gather(2, words[:, 1:, None])[..., 0]
+        return chances.masked_fill(words[:, 1:] == PAD, 0.0)
+
     def fitted(self, images: Any) -> Tensor:
         """What `look` takes as floats (N, [T,] 3, H, W) at the plan's size, scaled to cover it.
 

@@ -11,17 +11,27 @@ happens, and leaves each sentence on the screen for as long as a person needs to
 What happens is told by a frame's facts and boxes: a reward, a life lost, something that comes close
 to the player. Where frames have none, or nothing happens, it speaks every few seconds, and first as
 soon as it has seen a clip. Over a game that its captioner did not learn of it is silent.
+
+A sentence is read for seconds, and a game moves on in less. So where nothing happens it says, of
+several sentences of which its captioner is sure, one that it would have said a moment ago as well,
+for what has held for a while is likelier to hold on; and none that it has just said, if it can. And
+twice a second it looks whether its captioner would still say what stands on the screen: if not, the
+sentence goes as soon as there was time to read it in haste. What has happened, has happened: that
+stays.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from generators.caption_views import captioned
 from generators.captioner import Captioner
@@ -34,11 +44,28 @@ FPS = 60.0
 SETTLE_S = 0.1  # after an event, before it is told: so that it lies within the clip
 READ_S = 0.055  # a letter: some 18 letters a second
 SHORTEST_S, LONGEST_S = 1.6, 6.0  # that a sentence stays
+NEWS = 2  # urgency of what has happened
 URGENT_S = 0.8  # after which a sentence gives way to what is more urgent
 LATE_S = 0.6  # an event that must wait longer is not told
 IDLE_S = 2.5  # of silence, after which anything is told
+LOOK_S = 0.5  # from one look at the game to the next
+LOOKS = 2  # that are remembered
+DRAWN = 12  # sentences to choose from where nothing happens
+RECENT = 3  # sentences that are not to be said again
+SURE = -2.5  # log probability of a sentence's least likely word, for the captioner to be sure of it
+DOUBT = -3.0  # what a word loses where it is no longer believed
+LASTING = -4.0  # what a word may lack a moment ago
+HASTE = 0.5  # of the time for reading
 NEAR_PX, FAR_PX = 6, 20  # close from here on, and not again until it was so far away
 LINES = {320: (10, 3), 10**6: (14, 2)}  # up to that width: letters' size in pixels, lines
+
+
+class Told(NamedTuple):
+    """A sentence, how likely each word of it was, and how urgent what it tells."""
+
+    text: str
+    belief: Tensor
+    urgency: int
 
 
 class Commentator:
@@ -77,12 +104,16 @@ class Commentator:
         # The sentence on the screen stays up to this frame; before the first it was silent.
         self._until = -self._span(IDLE_S)
         self._since = 0  # it came at this one
-        self._urgency = 0
-        self._text = ""
+        self._told: Told | None = None
+        self._doubted = False
+        self._recent: deque[str] = deque(maxlen=RECENT)
+        self._looks: deque[Tensor] = deque(maxlen=LOOKS)  # the captioner's maps
+        self._next_look = 0
+        self._random = torch.Generator().manual_seed(0)
         self._before: dict[str, Any] = {}
         self._close = False
         self._pool = ThreadPoolExecutor(1) if live else None
-        self._coming: tuple[Future[str], int] | None = None
+        self._coming: tuple[Future[Any], Callable[[Any], None]] | None = None
         self._refused: set[str] = set()  # games of which was said that nothing is said
 
     def __call__(self, frame: Frame) -> Frame:
@@ -93,6 +124,7 @@ class Commentator:
         before, now = self._before.get("play"), _play(frame.facts)
         if before != now:
             self._past.clear()
+            self._looks.clear()
             self._due, self._close = None, False
             if before is not None and before[0] != now[0]:
                 self._fall_silent()
@@ -100,20 +132,22 @@ class Commentator:
             self._past.append(frame.pixels)
             self._notice(frame)
             self._speak()
-            if self._text and self._frame >= self._until + self._span(1.0) and self._due is None:
-                self._close_line()
+            self._look()
         else:
             self._before = {"play": now}
         self._frame += 1
-        return replace(frame, facts={**frame.facts, "caption": self._text})
+        return replace(
+            frame, facts={**frame.facts, "caption": self._told.text if self._told else ""}
+        )
 
     def close(self) -> None:
         """End the thread, and the sentence that is on the screen.
 
         Of frames too few for a clip, about which nothing was said, a sentence is in `lines`.
         """
-        if self._past and not self.lines and not self._text:
-            self._text = self._caption()
+        if self._past and not self.lines and self._told is None:
+            (text,) = self.captioner.caption(self._seen(list(self._past)), self.register, self.beam)
+            self._told = Told(text, torch.zeros(0), 0)
         self._close_line()
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
@@ -134,7 +168,8 @@ class Commentator:
         self._close_line()
         if self._coming is not None:
             self._coming[0].cancel()
-        self._coming, self._urgency = None, 0
+        self._coming = None
+        self._recent.clear()
         self._until = self._frame - self._span(IDLE_S)
 
     # What happens.
@@ -168,46 +203,114 @@ class Commentator:
 
     def _speak(self) -> None:
         if self._coming is not None and self._coming[0].done():
-            future, urgency = self._coming
-            self._coming = None
-            self._show(future.result(), urgency)
+            (future, then), self._coming = self._coming, None
+            then(future.result())
+        self._take_down()
         if self._due is None or self._frame < self._due[0]:
             return
         when, urgency = self._due
         free = self._until
-        if urgency > self._urgency:
+        if self._told is None or urgency > self._told.urgency:
             free = min(free, self._since + self._span(URGENT_S))
         if free > self._frame:
             if free > when + self._span(LATE_S):
                 self._due = None  # it will be old news
             return
-        if len(self._past) < self._past.maxlen or self._coming is not None:  # type: ignore[operator]
+        clip = self._clip()
+        if clip is None or self._coming is not None:
             return
         self._due = None
-        if self._pool is None:
-            self._show(self._caption(), urgency)
-        else:
-            self._coming = self._pool.submit(self._caption), urgency
+        looks, recent = list(self._looks), set(self._recent)
+        self._ask(lambda: self._sentence(clip, looks, recent, urgency), self._show)
 
-    def _caption(self) -> str:
-        """What is said of the newest clip, or of all frames where they are fewer."""
-        past = list(self._past)
-        clip = [past[i] for i in self._steps] if len(past) == self._past.maxlen else past
-        seen = np.stack(clip) if len(self._steps) > 1 else clip[-1]
-        return self.captioner.caption(seen, self.register, self.beam)[0]
-
-    def _show(self, text: str, urgency: int) -> None:
-        seconds = min(max(READ_S * len(text), SHORTEST_S), LONGEST_S)
-        if text != self._text:
+    def _take_down(self) -> None:
+        """The sentence, where it is no longer true, or has stood for long."""
+        if self._told is None:
+            return
+        haste = HASTE if self._told.urgency < NEWS else 1.0
+        enough = self._since + haste * (self._until - self._since)
+        if self._doubted and self._frame >= enough:
             self._close_line()
-            self._text, self._since = text, self._frame
-        self._urgency = urgency
+            self._until = self._frame
+            self._due = self._due or (self._frame, 0)
+        elif self._frame >= self._until + self._span(1.0) and self._due is None:
+            self._close_line()
+
+    def _look(self) -> None:
+        """See how things stand, and whether the sentence on the screen is still to be believed."""
+        clip = self._clip()
+        if self._frame < self._next_look or clip is None or self._coming is not None:
+            return
+        self._next_look = self._frame + self._span(LOOK_S)
+        told = self._told
+
+        def seen() -> tuple[Tensor, bool]:
+            maps = self.captioner.encode(self.captioner.fitted(clip))
+            if told is None:
+                return maps, False
+            now = self.captioner.belief(maps, [told.text], self.register)[0]
+            return maps, bool((now - told.belief[: len(now)]).min() < DOUBT)
+
+        def noted(found: tuple[Tensor, bool]) -> None:
+            self._looks.append(found[0])
+            if told is self._told:
+                self._doubted = found[1]
+
+        self._ask(seen, noted)
+
+    def _ask(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Do what the captioner needs time for; with a thread its result is for a later frame."""
+        if self._pool is None:
+            then(work())
+        else:
+            self._coming = self._pool.submit(work), then
+
+    def _clip(self) -> np.ndarray | None:
+        """The newest, as the captioner takes it; None before there is one."""
+        if len(self._past) < self._steps[-1] + 1:
+            return None
+        return self._seen([self._past[i] for i in self._steps])
+
+    def _seen(self, frames: list[np.ndarray]) -> np.ndarray:
+        """As the captioner takes it: a clip, or a picture."""
+        return np.stack(frames) if self.captioner.plan.frames > 1 else frames[-1]
+
+    def _sentence(
+        self, clip: np.ndarray, looks: list[Tensor], recent: set[str], urgency: int
+    ) -> Told:
+        """What is said of a clip."""
+        captioner = self.captioner
+        maps = captioner.encode(captioner.fitted(clip))
+        texts = [captioner.tell(maps, self.register, self.beam)[0].text]
+        if urgency == 0:
+            texts += captioner.draw(maps, self.register, DRAWN, self._random)
+        texts = list(dict.fromkeys(texts))
+        views = torch.cat([maps, *looks]).repeat_interleave(len(texts), 0)
+        belief = captioner.belief(views, texts * (1 + len(looks)), self.register)
+        now, *before = belief.unflatten(0, (-1, len(texts)))
+
+        def lasts(i: int) -> bool:
+            return all(float((then[i] - now[i]).min()) > LASTING for then in before)
+
+        sure = [i for i in range(len(texts)) if float(now[i].min()) > SURE] or [0]
+        lasting = [i for i in sure if lasts(i)] or sure
+        fresh = [i for i in lasting if texts[i] not in recent] or lasting
+        best = max(fresh, key=lambda i: float(now[i].sum()))
+        return Told(texts[best], now[best], urgency)
+
+    def _show(self, told: Told) -> None:
+        seconds = min(max(READ_S * len(told.text), SHORTEST_S), LONGEST_S)
+        if self._told is None or told.text != self._told.text:
+            self._close_line()
+            self._since = self._frame
+            self._recent.append(told.text)
+        self._told, self._doubted = told, False
         self._until = self._frame + self._span(seconds)
 
     def _close_line(self) -> None:
-        if self._text:
-            self.lines.append(Line(self._since, self._frame, self._text))
-        self._text = ""
+        if self._told is not None:
+            self.lines.append(Line(self._since, self._frame, self._told.text))
+        self._told, self._doubted = None, False
 
     def _span(self, seconds: float) -> int:
         return round(seconds * self.fps)

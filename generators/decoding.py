@@ -41,6 +41,7 @@ def say(
     length: int,
     temperature: float | None = None,
     copies: int = 1,
+    generator: torch.Generator | None = None,
 ) -> Said:
     """Each word the likeliest, or drawn at a temperature; at most `length` words.
 
@@ -60,7 +61,8 @@ def say(
         if temperature is None:
             word = chances.argmax(1)
         else:
-            word = torch.multinomial((chances / temperature).softmax(1), 1)[:, 0]
+            drawn = torch.multinomial((chances / temperature).softmax(1), 1, generator=generator)
+            word = drawn[:, 0]
         word = torch.where(done, end, word)
         gained = chances.gather(1, word[:, None])[:, 0]
         total = total + torch.where(done, torch.zeros_like(gained), gained)

@@ -25,7 +25,7 @@ from agents.commentary.speech import (
     words_of,
 )
 from agents.commentary.store import Clips, Known
-from agents.commentary.table import Statement, to_another
+from agents.commentary.table import CHANGES, Statement, to_another
 from generators.caption_judges import Critic, Judge
 from generators.caption_pairs import Named, Pairs, Rectangle, Shown, Told, cells_of
 from generators.captioner import Caption
@@ -88,12 +88,12 @@ class GamePairs:
         return Told(spoken.text, found)
 
     def shown(self, index: int) -> Sequence[Shown]:
-        """What single things do: neither where they are nor how they stand to others; and what
-        the screen shows of figures, digit by digit.
+        """What single things do: neither where they are nor how they stand to others; what the
+        screen shows of figures, digit by digit; and of clips, how these change.
         """
-        known = self.known(index)
-        game = known.truth.game
-        signs = TABLES[game].signs(known.truth.answers())
+        known, still = self.known(index), self._place(index)[1]
+        game, answers = known.truth.game, known.truth.answers()
+        signs = [*TABLES[game].signs(answers), *([] if still else TABLES[game].changes(answers))]
         boxes = {
             thing.subject: self.shares(known.boxes, thing.box) for thing in TABLES[game].things
         }
@@ -144,6 +144,7 @@ class Tally:
     def __init__(self) -> None:
         self.captions = self.true = self.false = self.main = self.mentioned = 0
         self.named = self.rightly = self.strange = self.places = self.found = 0
+        self.news = self.told = 0  # those of clips in which a figure changes, and that tell it
         self.wrong: list[tuple[Statement, ...]] = []  # of each caption
 
     @property
@@ -167,6 +168,7 @@ class Tally:
             "game": (self.rightly, self.named),
             "looked": (self.found, self.places),
             "strange": (self.strange, self.captions),
+            "told": (self.told, self.news),
         }
         return {f"{prefix}{key}": 100 * a / b for key, (a, b) in shares.items() if b}
 
@@ -179,19 +181,22 @@ def judge_games(
     <register>_true: of the stated facts. describe_mentioned: of the main facts. describe_game: of
     the captions that name a game, those that name the right one. <register>_looked: of the words
     that name a thing on the screen, those that looked most at one of the map's cells that it
-    touches, or next to it. <register>_strange: captions with words that state nothing. score: the
-    mean of all true, and mentioned.
+    touches, or next to it. <register>_strange: captions with words that state nothing.
+    comment_told: of the clips in which a figure changes, those whose comment tells so. score: the
+    mean of all true, mentioned and told.
     """
     figures: dict[str, float] = {}
     for register, captions in said.items():
         tally = count(pairs, indices, captions)
         found = tally.figures(f"{register}_")
-        if register != "describe":  # a comment need not say all
-            found = {k: v for k, v in found.items() if not k.endswith(("_mentioned", "_game"))}
-        figures |= found
+        # A comment need not say all, and a description says all at once.
+        others = ("_told",) if register == "describe" else ("_mentioned", "_game")
+        figures |= {k: v for k, v in found.items() if not k.endswith(others)}
     marks = [figures.get(f"{register}_true", 0.0) for register in said]  # who states nothing: 0
     if "describe" in said:
         marks.append(figures.get("describe_mentioned", 0.0))
+    if "comment_told" in figures:
+        marks.append(figures["comment_told"])
     return {"score": sum(marks) / len(marks) if marks else 0.0, **figures}
 
 
@@ -237,6 +242,8 @@ def count(pairs: Any, indices: Sequence[int], captions: Sequence[Caption]) -> Ta
         named = {s.value for s in found.true | found.false if s.question == ("game", "is")}
         tally.named += bool(named)
         tally.rightly += named == {known.truth.game}
+        tally.news += changes(known.truth.said)
+        tally.told += changes(found.true)
         tally.wrong.append(tuple(sorted(found.false, key=str)))
         for start, end, name in mentions(caption.text, known.truth.game):
             boxes = pairs.shares(known.boxes, name)
@@ -244,6 +251,11 @@ def count(pairs: Any, indices: Sequence[int], captions: Sequence[Caption]) -> Ta
                 tally.places += 1
                 tally.found += looked_at(caption, start, end, boxes)
     return tally
+
+
+def changes(statements: Iterable[Statement]) -> bool:
+    """Whether one of them is that a figure changes."""
+    return any(statement.relation in CHANGES for statement in statements)
 
 
 def looked_at(caption: Caption, start: int, end: int, boxes: Sequence[Rectangle]) -> bool:

@@ -31,6 +31,7 @@ from scripts.game_captions import GAMES, REGISTERS, GamePairs
 from scripts.training import PLAY, Door, longer, quoted
 
 CLIPS = 2000  # of each game
+EVENTFUL = 0.3  # of the clips
 STILLS = 1 / 4  # as many single pictures as clips
 HELD_OUT = 50  # of each game, for evaluations
 HELD_OUT_SEED = 2_000_003  # more than a training's
@@ -59,6 +60,8 @@ def _data(spec: str) -> str:
 def _arguments(parser: argparse.ArgumentParser) -> None:
     text = f"of each game of --data atari:GAMES (default {CLIPS:,})"
     parser.add_argument("--clips", type=int, default=CLIPS, metavar="N", help=text)
+    text = f"share of these that wait for points, lost lives and the like (default {EVENTFUL})"
+    parser.add_argument("--eventful", type=float, default=EVENTFUL, metavar="P", help=text)
 
 
 def _build(args: argparse.Namespace, config: CaptionConfig, settings: TrainerConfig) -> Captioning:
@@ -73,6 +76,8 @@ def _build(args: argparse.Namespace, config: CaptionConfig, settings: TrainerCon
             )
         learned, held_out = (_photos(config, split, say) for split in SPLITS)
         return Captioning(config, learned, held_out, PHOTOS, settings.steps, settings.seed, words)
+    if not 0 <= args.eventful <= 1:
+        raise UserError(f"--eventful is a share, from 0 to 1, not {args.eventful:g}.")
     games, seed = resolve_all(rest.split(",")), settings.seed
     config = replace(config, data=f"{kind}:{','.join(games)}")  # as frames of theirs call them
     if args.resume:
@@ -81,8 +86,15 @@ def _build(args: argparse.Namespace, config: CaptionConfig, settings: TrainerCon
         caption.rehearse(config, REGISTERS, settings.steps)  # or it is said minutes later
         clips = ranks.by_first(  # played once, not once a process
             lambda: [
-                store.gather(games, args.clips, seed, say),
-                store.gather(games, HELD_OUT, seed + HELD_OUT_SEED, say, apart=FAR_APART),
+                store.gather(games, args.clips, seed, say, eventful=args.eventful),
+                store.gather(
+                    games,
+                    HELD_OUT,
+                    seed + HELD_OUT_SEED,
+                    say,
+                    apart=FAR_APART,
+                    eventful=args.eventful,
+                ),
             ]
         )
     if clips[0].shape != (config.frames, *config.size):

@@ -44,6 +44,7 @@ USUAL = (
 )
 STRANGERS = 2 * (("chaser", 0.02, False), ("chaser", 0.3, False), ("chaser", 0.1, False))
 APART = 12  # agent steps (4 emulator frames each) from one clip to the next, on average
+PATIENCE_STEPS = 150  # agent steps that a clip waits for a figure to change
 FAR_APART = 60  # where few clips shall tell of more than the beginnings of games
 
 
@@ -84,6 +85,7 @@ def examples(
     agents: dict[str, Agent] | None = None,
     roster: Sequence[tuple[str, float, bool]] = USUAL,
     apart: int = APART,
+    eventful: float = 0.0,
 ) -> Iterator[Example]:
     """Endless clips of a game, from the emulators of a roster in turn.
 
@@ -100,6 +102,8 @@ def examples(
             captioner learns from. ε is the share of actions at random. Where a game has no agent,
             a wanderer plays for it.
         apart: agent steps from one clip of an emulator to the next, on average.
+        eventful: share of the clips that wait until a figure changes in them, for as long as
+            `PATIENCE_STEPS`: points and lost lives are rare, and what matters most.
 
     UserError for a game without a table.
     """
@@ -116,6 +120,7 @@ def examples(
             frames,
             spacing,
             apart,
+            eventful,
         )
         for number, (name, epsilon, stirred) in enumerate(roster)
     ]
@@ -145,6 +150,7 @@ def _play(
     frames: int,
     spacing: int,
     apart: int,
+    eventful: float,
 ) -> Iterator[Example]:
     """Clips of one emulator; without a player at random."""
     rng = np.random.default_rng([seed, 0xCA97])
@@ -157,14 +163,17 @@ def _play(
         past.clear()
         episode = Episode(rng, screen.num_actions, player, epsilon)
         wait = int(rng.integers(2 * apart))
+        patience = _patience(rng, eventful)
         for _ in range(EPISODE_STEPS):
             action = episode.action(obs, screen.ram)
             obs, _, terminated, truncated, _ = screen.step(action)
             shots = list(zip(screen.frames_of_last_step, screen.rams_of_last_step, strict=True))
             stop = int(rng.integers(len(shots)))  # any of the four frames may be a clip's last
             past.extend(shots[: stop + 1])
-            if wait <= 0 and len(past) > length and _steady(game, past, spacing):
+            ready = wait <= 0 and len(past) > length and _steady(game, past, spacing)
+            if ready and (wait <= -patience or _changes(game, past[1][1], past[-1][1])):
                 wait = int(rng.integers(2 * apart))
+                patience = _patience(rng, eventful)
                 clip = [past[i] for i in range(1, length + 1, spacing)]
                 moments = tuple(moment(table, ram, pixels) for pixels, ram in clip)
                 pixels = np.stack([pixels for pixels, _ in clip])
@@ -185,9 +194,16 @@ def _play(
 
 def _steady(game: str, past: Sequence[tuple[np.ndarray, np.ndarray]], spacing: int) -> bool:
     """Whether no figure changed at one of the clip's frames; the clip begins at past[1]."""
+    return not any(_changes(game, past[i - 1][1], past[i][1]) for i in range(1, len(past), spacing))
+
+
+def _changes(game: str, before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether a figure of which changes are told differs between two memories."""
     names = {figure.fact for figure in TABLES[game].figures if figure.events}
-    for i in range(1, len(past), spacing):
-        before, after = (ram_facts.facts(game, past[j][1]) for j in (i - 1, i))
-        if any(before[name] != after[name] for name in names):
-            return False
-    return True
+    old, new = (ram_facts.facts(game, ram) for ram in (before, after))
+    return any(old[name] != new[name] for name in names)
+
+
+def _patience(rng: np.random.Generator, eventful: float) -> int:
+    """For how many agent steps the next clip waits for a figure to change."""
+    return PATIENCE_STEPS if eventful and rng.random() < eventful else 0

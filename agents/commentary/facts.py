@@ -30,6 +30,7 @@ import numpy as np
 
 from agents import ram as ram_facts
 from agents.commentary.table import (
+    CHANGES,
     SLOW_PX,
     Crowd,
     Figure,
@@ -49,7 +50,6 @@ from playground.frames import Box
 BORDER_PX = 6  # to either side of the border of two places, both are true
 TURNED_PX = 1.5  # that a thing must have come back for its way to be doubtful
 SLIVER_PX = 24  # square; an object of which the field's edge leaves no more may be overlooked
-_CHANGES = ("falls by", "rises by")
 
 
 def boxes_of(table: Table, ram: np.ndarray) -> tuple[Box, ...]:
@@ -314,7 +314,7 @@ def _figure(figure: Figure, moments: Sequence[Moment]) -> tuple[list[Statement],
         said.append(Statement(figure.subject, "is", value // figure.per))
         for other in range(max(value - figure.near, 0), value + figure.near + 1):
             also.append(Statement(figure.subject, "is", other // figure.per))
-    relation = "" if before is None or value == before else _CHANGES[value > before]
+    relation = "" if before is None or value == before else CHANGES[value > before]
     if before is not None and relation in figure.events:
         said.append(Statement(figure.subject, relation, abs(value - before)))
     return said, also

@@ -103,12 +103,13 @@ def gather(
     processes: int | None = None,
     agents: dict[str, Agent] | None = None,
     apart: int = APART,
+    eventful: float = 0.0,
 ) -> Clips:
     """`count` clips of each game, of emulators of their own; reproducible from the seed.
 
     processes: how many play at once; None: as many as the machine has cores, and games. roster,
-    agents and apart: see `clips.examples`; with agents of one's own all is played in this process.
-    UserError for an unknown game, or one whose captions are not known.
+    agents, apart and eventful: see `clips.examples`; with agents of one's own all is played in this
+    process. UserError for an unknown game, or one whose captions are not known.
     """
     games = resolve_all(names)
     for game in games:
@@ -119,7 +120,7 @@ def gather(
     if count < 1:
         raise UserError(f"A number of clips starts at 1, not {count}.")
     say(f"Playing {', '.join(games)} for {count:,} clips each ...")
-    jobs = [(game, count, seed, tuple(roster), apart) for game in games]
+    jobs = [(game, count, seed, tuple(roster), apart, eventful) for game in games]
     processes = min(processes or os.cpu_count() or 1, len(games))
     if processes == 1 or agents is not None:
         parts = [_gather(job, agents) for job in jobs]
@@ -146,10 +147,10 @@ def _at_once(jobs: Sequence[Any], processes: int) -> list[Clips]:
 
 
 def _gather(
-    job: tuple[str, int, int, Roster, int], agents: dict[str, Agent] | None = None
+    job: tuple[str, int, int, Roster, int, float], agents: dict[str, Agent] | None = None
 ) -> Clips:
-    game, count, seed, roster, apart = job
-    found = examples(game, seed, agents=agents, roster=roster, apart=apart)
+    game, count, seed, roster, apart, eventful = job
+    found = examples(game, seed, agents=agents, roster=roster, apart=apart, eventful=eventful)
     return pack(islice(found, count))
 
 

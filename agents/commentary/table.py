@@ -21,6 +21,9 @@ Colours = tuple[tuple[int, int, int], ...]
 SLOW_PX = 3  # between two frames of a clip; what moves less cannot be told from rest
 
 
+CHANGES = ("falls by", "rises by")  # relations of what happens to figures
+
+
 def to_another(relation: str) -> bool:
     """Whether a relation tells how its subject stands to another thing."""
     return " from " in relation or relation.startswith("distance to")
@@ -219,6 +222,14 @@ class Table:
             if each.display and (each.subject, "is") in answers:
                 for part, answer, box in each.signs(answers[each.subject, "is"]):
                     yield f"{each.subject} {part}", answer, box
+
+    def changes(self, answers: Mapping[Question, Value]) -> Iterator[tuple[str, str, Box]]:
+        """As `signs`: how what the screen shows of its figures has changed in a clip."""
+        for each in self.figures:
+            if each.display and each.events and (each.subject, "is") in answers:
+                ways = [way for way in CHANGES if (each.subject, way) in answers]
+                told = f"{ways[0]} {answers[each.subject, ways[0]]}" if ways else "stands"
+                yield f"{each.subject} changes", told, Box(each.subject, *each.display)
 
 
 Spot = tuple[int, float, float]  # frame of the clip, centre x, centre y

@@ -13,7 +13,9 @@ against the console's memory.
 true: of the stated facts; unnamed: of these but for the game's name. mentioned: of the main facts,
 in descriptions. game: named rightly. looked: of the words that name a thing on the screen, those
 whose attention peaks at a cell that it touches, or next to it; nic, which has no attention, has
-none. strange: captions with words that state nothing. Intervals are 95 %, from bootstraps over
+none. strange: captions with words that state nothing. told: of the clips in which a figure changes
+(a point, a lost life), those whose caption tells so; "events" are clips that waited for that, by
+the players of trainings. Intervals are 95 %, from bootstraps over
 clips. The games are those that all of the captioners learned, unless --games says otherwise.
 
 --speed times captions one clip at a time with a beam of 3, on --threads cores.
@@ -51,6 +53,7 @@ KEYS = {
     **{"true": ("true", "stated"), "unnamed": ("unnamed_true", "unnamed")},
     **{"mentioned": ("mentioned", "main"), "game": ("rightly", "named")},
     **{"looked": ("found", "places"), "strange": ("strange", "captions")},
+    "told": ("told", "news"),
 }
 WORST = 12  # captions of a register listed with what is false in them
 
@@ -64,6 +67,7 @@ def players(args: argparse.Namespace, games: list[str]) -> dict[str, Clips]:
     found = {
         "usual": played(games, 0, USUAL, processes=args.processes),
         "chasers": played(games, 1, STRANGERS, processes=args.processes),
+        "events": played(games, 3, USUAL, processes=args.processes, eventful=1.0),
     }
     agents = [load_agent(source) for source in args.agents or ()]
     named = {agent.game: agent for agent in agents if agent.game in games}

@@ -72,12 +72,12 @@ def test_what_is_told_names_boxes_in_shares(pairs):
 
 def test_what_is_shown_is_what_single_things_do(pairs, monkeypatch):
     names = {"ball": "ball", "green paddle": "player", "orange paddle": "enemy"}
-    found, digits = set(), set()
+    found, digits, changes = set(), set(), []
     for index in range(9):
         truth, boxes = pairs.known(index)
         shown = pairs.shown(index)
         score = truth.answers()["green points", "is"]
-        numbers = [one.answer for one in shown if one.question.startswith("pong green points")]
+        numbers = [one.answer for one in shown if "green points digit" in one.question]
         assert "".join(numbers) == f"{score:02}"  # by their digits, from the left
         at = {box.name: box for box in boxes}
         true = {
@@ -88,6 +88,11 @@ def test_what_is_shown_is_what_single_things_do(pairs, monkeypatch):
         for one in shown:
             if " digit " in one.question:
                 digits.add((one.question, one.box))
+            elif one.question.endswith(" changes"):
+                subject, way = one.question[5:-8], one.answer.removeprefix("rises by ")
+                risen = truth.answers().get((subject, "rises by"))
+                assert way == ("stands" if risen is None else str(risen))
+                changes.append((index, subject))
             else:
                 assert (one.question, one.answer, one.box[0]) in true
                 found.add(one.question)
@@ -95,11 +100,13 @@ def test_what_is_shown_is_what_single_things_do(pairs, monkeypatch):
     assert motions <= found
     assert not any(" row" in name or name.endswith((" is", " column")) for name in found)
     assert not any("motion" in one.question for i in (6, 7, 8) for one in pairs.shown(i))
+    # Of clips, not of the pictures after them.
+    assert changes == [(i, f"{side} points") for i in range(6) for side in ("green", "orange")]
     assert len(digits) == 4  # two of each number, always in the same place
     known = pairs.known(0)
-    assert len(pairs.shown(0)) > 4
+    assert len(pairs.shown(0)) > 6
     monkeypatch.setattr(pairs, "known", lambda i: known._replace(boxes=known.boxes * 2))
-    assert len(pairs.shown(0)) == 4  # of two things it is not known which one is meant
+    assert len(pairs.shown(0)) == 6  # of two things it is not known which one is meant
 
 
 def test_the_vocabulary_says_all(pairs):
