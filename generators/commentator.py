@@ -12,12 +12,12 @@ What happens is told by a frame's facts and boxes: a reward, a life lost, someth
 to the player. Where frames have none, or nothing happens, it speaks every few seconds, and first as
 soon as it has seen a clip. Over a game that its captioner did not learn of it is silent.
 
-A sentence is read for seconds, and a game moves on in less. So where nothing happens it says, of
-several sentences of which its captioner is sure, one that it would have said a moment ago as well,
-for what has held for a while is likelier to hold on; and none that it has just said, if it can. And
-twice a second it looks whether its captioner would still say what stands on the screen: if not, the
-sentence goes as soon as there was time to read it in haste. What has happened, has happened: that
-stays.
+A sentence is read for seconds, and a game moves on in less. So of several sentences of which its
+captioner is sure it says, where nothing happens, one that it would have said a moment ago as well,
+for what has held for a while is likelier to hold on; where something happens, one that it would
+not; and none that it has just said, if it can. Twice a second it looks whether its captioner would
+still say what stands on the screen: if not, the sentence goes as soon as there was time to read it,
+in haste if it does not tell of something that has happened.
 """
 
 from __future__ import annotations
@@ -241,7 +241,6 @@ class Commentator:
         clip = self._clip()
         if self._frame < self._next_look or clip is None or self._coming is not None:
             return
-        self._next_look = self._frame + self._span(LOOK_S)
         told = self._told
 
         def seen() -> tuple[Tensor, bool]:
@@ -252,11 +251,15 @@ class Commentator:
             return maps, bool((now - told.belief[: len(now)]).min() < DOUBT)
 
         def noted(found: tuple[Tensor, bool]) -> None:
-            self._looks.append(found[0])
+            self._remember(found[0])
             if told is self._told:
                 self._doubted = found[1]
 
         self._ask(seen, noted)
+
+    def _remember(self, maps: Tensor) -> None:
+        self._looks.append(maps)
+        self._next_look = self._frame + self._span(LOOK_S)
 
     def _ask(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         """Do what the captioner needs time for; with a thread its result is for a later frame."""
@@ -277,13 +280,12 @@ class Commentator:
 
     def _sentence(
         self, clip: np.ndarray, looks: list[Tensor], recent: set[str], urgency: int
-    ) -> Told:
-        """What is said of a clip."""
+    ) -> tuple[Told, Tensor]:
+        """What is said of a clip, and its maps."""
         captioner = self.captioner
         maps = captioner.encode(captioner.fitted(clip))
         texts = [captioner.tell(maps, self.register, self.beam)[0].text]
-        if urgency == 0:
-            texts += captioner.draw(maps, self.register, DRAWN, self._random)
+        texts += captioner.draw(maps, self.register, DRAWN, self._random)
         texts = list(dict.fromkeys(texts))
         views = torch.cat([maps, *looks]).repeat_interleave(len(texts), 0)
         belief = captioner.belief(views, texts * (1 + len(looks)), self.register)
@@ -293,12 +295,14 @@ class Commentator:
             return all(float((then[i] - now[i]).min()) > LASTING for then in before)
 
         sure = [i for i in range(len(texts)) if float(now[i].min()) > SURE] or [0]
-        lasting = [i for i in sure if lasts(i)] or sure
-        fresh = [i for i in lasting if texts[i] not in recent] or lasting
+        fitting = [i for i in sure if lasts(i) == (urgency == 0)] or sure
+        fresh = [i for i in fitting if texts[i] not in recent] or fitting
         best = max(fresh, key=lambda i: float(now[i].sum()))
-        return Told(texts[best], now[best], urgency)
+        return Told(texts[best], now[best], urgency), maps
 
-    def _show(self, told: Told) -> None:
+    def _show(self, found: tuple[Told, Tensor]) -> None:
+        told, maps = found
+        self._remember(maps)
         seconds = min(max(READ_S * len(told.text), SHORTEST_S), LONGEST_S)
         if self._told is None or told.text != self._told.text:
             self._close_line()

@@ -9,17 +9,17 @@ LayerNorm. Each arm leaves one out; "laptop" itself is an arm, too, for what the
 together. Each cell (arm, game, seed) is one `play.py train dqn`, its command is printed; what is
 done is not trained again, and an interrupted one goes on where it was saved, so that the same
 command is repeated until nothing is left. With --hours it ends after so many, a cell being
-interrupted where it stands. All cells are trained in one --precision: by `auto` each would measure
-which is the faster, and on a busy machine not all find the same. With --known FILE, an
-ablation.json of before, cells whose scores stand there are not trained here, even where their runs
-are gone.
+interrupted where it stands. With --known FILE, an ablation.json of before, cells whose scores stand
+there are not trained here, even where their runs are gone: so machines of several kinds share the
+work. Those of one game and seed, which are compared with each other, are trained in one precision:
+that of the first of them, --precision where there is none yet.
 
 The score of a cell is the mean of its last 100 training games (--score evaluation: its last
-evaluation). In the end a table on stdout, and ablation.json in --runs: the score of each cell with
-its commit; each game's mean over seeds; human-normalised means over games with a stratified
-bootstrap's 95 % interval; and for each arm the probability that the whole beats it on a game drawn
-at random, with its interval (`agents.statistics`). Three seeds make wide intervals: one that holds
-0.5 shows nothing.
+evaluation). In the end a table on stdout, and ablation.json in --runs: both scores of each cell
+with its precision and commit; each game's mean over seeds; human-normalised means over games with
+a stratified bootstrap's 95 % interval; and for each arm the probability that the whole beats it on
+a game drawn at random, with its interval (`agents.statistics`). Three seeds make wide intervals:
+one that holds 0.5 shows nothing.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ ARMS: dict[str, str] = {  # name -> flags, of which the last ones count
     "laptop": "",
 }
 SCORES = {"training": "return", "evaluation": "evaluate/score"}
+RESULT = (*SCORES, "precision", "commit")  # what is kept of a cell
 
 
 class Cell(NamedTuple):
@@ -84,7 +85,7 @@ def main() -> int:
     cells = [Cell(arm, game, seed) for seed in range(args.seeds) for game in games for arm in arms]
     ended = True
     if not args.report:
-        ended = train([cell for cell in cells if cell not in known], args)
+        ended = train([cell for cell in cells if cell not in known], args, known)
     told = report(cells, args, known)
     if told:
         print(told)
@@ -101,7 +102,8 @@ def arguments() -> argparse.Namespace:
     add("--games", default="pong,breakout", help="(pong,breakout)")
     add("--arms", default=",".join(ARMS), help="which arms (all)")
     add("--protocol", default="machado", help="rules of training (machado)")
-    add("--precision", choices=tuple(FABRIC_PRECISION), default="fp32", help="of all cells (fp32)")
+    text = "of games and seeds of which nothing is trained yet (fp32)"
+    add("--precision", choices=tuple(FABRIC_PRECISION), default="fp32", help=text)
     add("--threads", type=int, help="CPU threads of a training (PyTorch's choice)")
     add("--hours", type=float, help="end after so many, to go on by the same command")
     add("--flags", default="", help="more flags for every training, in one word")
@@ -121,7 +123,7 @@ def chosen(names: str) -> list[str]:
 
 
 def read_known(args: argparse.Namespace) -> dict[Cell, dict[str, Any]]:
-    """Score and commit of the cells in --known. UserError for one that was made otherwise."""
+    """`RESULT` of the cells in --known. UserError for one that was made otherwise."""
     if args.known is None:
         return {}
     saved = read_json(args.known)
@@ -129,22 +131,37 @@ def read_known(args: argparse.Namespace) -> dict[Cell, dict[str, Any]]:
         if saved.get(name) != value:
             raise UserError(f"{args.known} is of {name} {saved.get(name)!r}, not {value!r}.")
     return {
-        Cell(row["arm"], row["game"], row["seed"]): {k: row[k] for k in ("score", "commit")}
+        Cell(row["arm"], row["game"], row["seed"]): {k: row[k] for k in RESULT}
         for row in saved["cells"]
     }
 
 
 def conditions(args: argparse.Namespace) -> dict[str, Any]:
     """What scores must have in common to be compared."""
-    names = ("steps", "score", "protocol", "precision", "flags")
-    return {name: getattr(args, name) for name in names}
+    return {name: getattr(args, name) for name in ("steps", "protocol", "flags")}
 
 
-def train(cells: list[Cell], args: argparse.Namespace) -> bool:
+def precision(cell: Cell, args: argparse.Namespace, known: dict[Cell, dict[str, Any]]) -> str:
+    """Of the arms of its game and seed."""
+    for arm in ARMS:
+        other = cell._replace(arm=arm)
+        if other in known:
+            return str(known[other]["precision"])
+        if is_there(other.folder(args.runs)):
+            return str(Run.open(other.folder(args.runs)).settings["trainer"]["precision"])
+    return str(args.precision)
+
+
+def is_there(folder: Path) -> bool:
+    """Whether a training has begun there."""
+    return (folder / "config.json").exists()
+
+
+def train(cells: list[Cell], args: argparse.Namespace, known: dict[Cell, dict[str, Any]]) -> bool:
     """Train cell by cell; whether all of them have their steps."""
     began = time.monotonic()
     for cell in cells:
-        command = command_of(cell, args)
+        command = command_of(cell, args, precision(cell, args, known))
         if not command:
             continue
         if args.hours is not None:
@@ -157,19 +174,24 @@ def train(cells: list[Cell], args: argparse.Namespace) -> bool:
         if status:
             print(f"{cell.folder(args.runs)} ended with status {status}.", file=sys.stderr)
             return False
-    return not any(command_of(cell, args) for cell in cells)
+    return all(is_done(cell, args) for cell in cells)
 
 
-def command_of(cell: Cell, args: argparse.Namespace) -> list[str]:
+def is_done(cell: Cell, args: argparse.Namespace) -> bool:
+    """Whether it has its steps, in --runs."""
+    checkpoints = (cell.folder(args.runs) / "checkpoints").glob("step_*")
+    return max((int(path.name[5:]) for path in checkpoints), default=-1) >= args.steps
+
+
+def command_of(cell: Cell, args: argparse.Namespace, precision: str) -> list[str]:
     """What trains a cell, or goes on with it; nothing where it is done."""
+    if is_done(cell, args):
+        return []
     folder = cell.folder(args.runs)
-    computed = ["--precision", args.precision]
+    computed = ["--precision", precision]
     computed += ["--threads", str(args.threads)] if args.threads else []
     start = [sys.executable, str(PLAY), "train", "dqn"]
-    if (folder / "config.json").exists():
-        saved = (int(path.name[5:]) for path in (folder / "checkpoints").glob("step_*"))
-        if max(saved, default=-1) >= args.steps:
-            return []
+    if is_there(folder):
         return [*start, "--resume", str(folder), "--steps", str(args.steps), *computed]
     return [
         *start, "--preset", "laptop", "--game", cell.game, "--protocol", args.protocol,
@@ -179,16 +201,19 @@ def command_of(cell: Cell, args: argparse.Namespace) -> list[str]:
 
 
 def trained(cells: list[Cell], args: argparse.Namespace) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    """Score and commit of each cell that has its steps in --runs."""
+    """`RESULT` of each cell that has its steps in --runs."""
     for cell in cells:
         folder = cell.folder(args.runs)
-        if not (folder / "config.json").exists() or command_of(cell, args):
+        if not is_there(folder) or not is_done(cell, args):
             continue
         run = Run.open(folder)
-        name = SCORES[args.score]
-        found = [line[name] for line in run.metrics() if name in line]
-        if found:
-            yield cell, {"score": float(found[-1]), "commit": run.settings.get("commit")}
+        last = {
+            kind: next((line[name] for line in reversed(run.metrics()) if name in line), None)
+            for kind, name in SCORES.items()
+        }
+        settings = run.settings
+        about = {"precision": settings["trainer"]["precision"], "commit": settings.get("commit")}
+        yield cell, {**last, **about}
 
 
 def report(
@@ -196,10 +221,12 @@ def report(
 ) -> str:
     """The table, also into ablation.json; "" where there is nothing to tell yet."""
     there = {**(known or {}), **dict(trained(cells, args))}
-    found = {cell: there[cell] for cell in cells if cell in there}
+    found = {
+        cell: there[cell] for cell in cells if cell in there and there[cell][args.score] is not None
+    }
     by_arm: dict[str, dict[str, list[float]]] = {}
     for cell, result in found.items():
-        by_arm.setdefault(cell.arm, {}).setdefault(cell.game, []).append(result["score"])
+        by_arm.setdefault(cell.arm, {}).setdefault(cell.game, []).append(result[args.score])
     if not by_arm:
         return ""
     games = list(dict.fromkeys(cell.game for cell in cells))
@@ -219,6 +246,7 @@ def report(
         args.runs / "ablation.json",
         {
             **conditions(args),
+            "score": args.score,
             "cells": [{**cell._asdict(), **result} for cell, result in found.items()],
             "rows": rows,
         },

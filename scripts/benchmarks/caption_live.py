@@ -7,7 +7,8 @@ The zoo's agents play, the commentator watches as in `play.py watch --captions -
 twelfth of a second for as long as it stands. What tells of a change (a point, a bounce, what has
 just come) is news: it is judged when it was said, and stays true. All else tells how things stand.
 
-said: of all stated facts, those that were true when they were said. standing: of the time that a
+said: of all stated facts, those that were true when they were said. news: of the sentences that
+come upon points or a lost life, those that truly tell of a change. standing: of the time that a
 fact which tells how things stand is on the screen, the share in which it is true. stale: of the
 sentences, those of which something was true when it was said and false for half of its time or
 more. shown: of the time, the share with a sentence. a minute: sentences. seconds: that one stands,
@@ -36,26 +37,33 @@ from agents.commentary.facts import boxes_of, statements
 from agents.players import zoo_agents
 from agents.screen import watch
 from generators.captioner import load
-from generators.commentator import FPS, Commentator
+from generators.commentator import FPS, LATE_S, SETTLE_S, Commentator
 from playground.errors import UserError
 from playground.frames import Box, Frame
 from playground.run import device_name, write_json
 from scripts.benchmarks.measuring import run
+from scripts.game_captions import changes
 
 SEED = 5_000_011  # of the emulators: neither a training's nor its held-out clips'
 EVERY = 5  # frames from one look at a standing sentence to the next
 LENGTH = (FRAMES - 1) * SPACING + 1  # frames of a clip
 STATES = {"is", "count", "row", "column", "x motion", "y motion"}  # relations of how things stand
+UPON = round((SETTLE_S + LATE_S) * FPS)  # frames after an event in which it may be told
 RESAMPLES = 1000
 
 
 @dataclass
 class Line:
-    """A sentence on the screen. stood: by fact, whether it was true at each look."""
+    """A sentence on the screen.
+
+    true: of its facts, when it was said. upon: whether something had just happened. stood: by fact,
+    whether it was true at each look.
+    """
 
     text: str
     facts: frozenset[Statement]
-    true: frozenset[Statement]  # when it was said
+    true: frozenset[Statement]
+    upon: bool
     frames: int = 0
     stood: dict[Statement, list[bool]] = field(default_factory=dict)
 
@@ -95,13 +103,16 @@ def heard(comment: Commentator, agent: Any, game: str, seconds: float) -> tuple[
     """The sentences of a game, and the share of the time in which one stood."""
     past, lines, shown = Past(game), list[Line](), 0
     frames = int(seconds * FPS)
-    before = ""
+    before, lives, since = "", None, UPON
     for frame in islice(watch(agent, game, "machado", SEED), frames):
         past.see(frame)
+        happened = frame.facts["reward"] or (lives or 0) > (frame.facts["lives"] or 0)
+        lives, since = frame.facts["lives"], 0 if happened else since + 1
         text = comment.see(frame).facts["caption"]
         if text and text != before:
             facts, truth = parse(text).statements, past.truth()
-            lines.append(Line(text, facts, facts & truth.tolerated if truth else frozenset()))
+            true = facts & truth.tolerated if truth else frozenset()
+            lines.append(Line(text, facts, true, since < UPON))
         before = text
         if not text:
             continue
@@ -133,6 +144,7 @@ def figures(films: list[list[Line]]) -> dict[str, tuple[float, float, float]]:
         [
             (
                 (len(line.true), len(line.facts)),
+                (line.upon and changes(line.true), line.upon),
                 (sum(map(sum, line.stood.values())), sum(map(len, line.stood.values()))),
                 (is_stale(line), 1),
                 (line.frames / FPS / 100, 1),
@@ -144,7 +156,7 @@ def figures(films: list[list[Line]]) -> dict[str, tuple[float, float, float]]:
     )  # (lines, figures, 2)
     draws = np.random.default_rng(0).integers(len(lines), size=(RESAMPLES, len(lines)))
     found = {}
-    for i, name in enumerate(("said", "standing", "stale", "seconds", "other")):
+    for i, name in enumerate(("said", "news", "standing", "stale", "seconds", "other")):
         top, bottom = parts[:, i].T
         shares = 100 * top[draws].sum(1) / np.maximum(bottom[draws].sum(1), 1)
         low, high = np.percentile(shares, [2.5, 97.5])
@@ -178,7 +190,10 @@ def main() -> int:
             "a minute": 60 * len(lines) / args.seconds,
             **figures([lines]),
             "lines": [
-                {"text": line.text, "seconds": line.frames / FPS, "stale": is_stale(line)}
+                {
+                    **{"text": line.text, "seconds": line.frames / FPS, "upon": line.upon},
+                    **{"true": len(line.true) == len(line.facts), "stale": is_stale(line)},
+                }
                 for line in lines
             ],
         }

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from agents.commentary import GAMES, STRANGERS, USUAL, describe, examples, steer
 from agents.commentary.games import TABLES
 from agents.commentary.steering import CHASES, chaser, wanderer
 from agents.commentary.stirring import STIRRINGS, stir
+from agents.commentary.table import CHANGES
 from agents.screen import Screen
 from playground.errors import UserError
 
@@ -57,8 +59,9 @@ def test_an_interruption_ends_what_plays_in_other_processes():
     with pytest.raises(KeyboardInterrupt):
         store.gather(["pong", "breakout"], 10**7, 3, roster=ROSTER, processes=2)
     timer.join()
-    for child in multiprocessing.active_children():
-        child.join(10)
+    deadline = time.monotonic() + 10  # the pool's own thread joins them at the same time
+    while multiprocessing.active_children() and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert not multiprocessing.active_children()
 
 
@@ -173,3 +176,12 @@ def test_clips_further_apart_tell_of_more_than_beginnings():
         answers = last.truth.answers()
         points.append(sum(answers[f"{side} points", "is"] for side in ("green", "orange")))
     assert points[1] > points[0]
+
+
+def test_eventful_clips_wait_for_points():
+    shares = []
+    for eventful in (0.0, 0.5, 1.0):
+        found = examples("pong", 3, roster=ROSTER[:1], eventful=eventful)
+        truths = [example.truth for example in itertools.islice(found, 40)]
+        shares.append(sum(any(s.relation in CHANGES for s in t.said) for t in truths) / 40)
+    assert shares[0] < 0.2 < shares[1] < 0.8 < shares[2]

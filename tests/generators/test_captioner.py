@@ -245,3 +245,35 @@ def test_sources_that_are_none(tmp_path, monkeypatch):
     for source, part in (("zoo:nobody", "no captioner"), (tmp_path / "none", "no file")):
         with pytest.raises(UserError, match=part):
             load(source)
+
+
+@torch.inference_mode()
+def test_belief_is_how_likely_each_word_is():
+    speaks = made()
+    maps, words = speaks.encode(speaks.fitted(list(clips(2)))), speaks.vocabulary
+    texts = ["The ball moves.", "A paddle."]
+    belief = speaks.belief(maps, texts, "comment")
+    assert belief.shape == (2, 5) and belief[1, 4] == 0
+    for row, text in enumerate(texts):
+        memory = maps[row : row + 1].flatten(2).mT
+        state, before = speaks.parts.decoder.start(memory), words.index["<comment>"]
+        for place, word in enumerate([*words.encode([text])[0, 1:-1].tolist(), END]):
+            logits, _, state = speaks.parts.decoder.step(state, torch.tensor([before]))
+            expected = logits.log_softmax(1)[0, word]
+            torch.testing.assert_close(belief[row, place], expected)
+            before = word
+    described = speaks.belief(maps, texts, "describe")
+    assert not torch.allclose(described, belief)
+
+
+def test_what_is_drawn_is_likely_and_repeats_with_its_generator():
+    speaks = made()
+    maps = speaks.encode(speaks.fitted(list(clips(2))))
+    drawn = [
+        speaks.draw(maps, "describe", 60, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    ]
+    assert drawn[0] == drawn[1] != drawn[2] and len(drawn[0]) == 120
+    first, second = (speaks.tell(maps, "describe", 1)[i].text.split()[0] for i in (0, 1))
+    for words, text in ((drawn[0][:60], first), (drawn[0][60:], second)):
+        firsts = [each.split()[0] for each in words if each]
+        assert firsts.count(text) == max(firsts.count(word) for word in set(firsts))

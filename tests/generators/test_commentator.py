@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from generators.commentator import Commentator, draw, gap
 from playground.errors import UserError
@@ -14,16 +15,36 @@ from playground.subtitles import Line
 
 
 class Parrot:
-    """Stands in for a captioner: notes what it is shown."""
+    """Stands in for a captioner: notes what it is shown, and believes what it is told to."""
 
-    def __init__(self, frames=4, text="The ball flies.", games=()):
+    def __init__(self, frames=4, text="The ball flies.", games=(), drawn=(), belief=None):
         self.plan = SimpleNamespace(frames=frames, registers=("describe", "comment"))
         self.seen, self.text, self.register, self.games = [], text, None, games
+        self.drawn, self._belief, self._encoded = drawn, belief or (lambda text, clip: 0.0), []
 
     def caption(self, images, register=None, beam=3):
         self.seen.append(np.array(images))
         self.register = register
         return [f"{self.text} {len(self.seen)}"]
+
+    def fitted(self, images):
+        return images
+
+    def encode(self, images):
+        self._encoded.append(images)
+        return torch.tensor([[len(self._encoded) - 1]])
+
+    def tell(self, maps, register, beam):
+        (text,) = self.caption(self._encoded[maps.item()], register, beam)
+        return [SimpleNamespace(text=text)]
+
+    def draw(self, maps, register, count, generator):
+        return list(self.drawn)
+
+    def belief(self, maps, texts, register):
+        clips = [self._encoded[number] for number in maps[:, 0].tolist()]
+        pairs = zip(texts, clips, strict=True)
+        return torch.tensor([[0.0, self._belief(*pair), 0.0] for pair in pairs])
 
 
 def frame(number, boxes=(), **facts):
@@ -107,6 +128,56 @@ def test_what_was_said_of_nothing_special_gives_way_to_a_point():
     comment = Commentator(Parrot(text="A sentence of some thirty letters."))
     said = told(comment, [frame(i, reward=float(i == 40)) for i in range(100)])
     assert [text[-1:] for text in said] == [""] * 15 + ["1"] * 48 + ["2"] * 37
+
+
+def last(clip):
+    """The number of a clip's last frame."""
+    return int(clip[-1, 0, 0, 0])
+
+
+def belief(**spans):
+    """A captioner's: each sentence is believed from one frame to before another."""
+
+    def believed(text, clip):
+        first, end = spans.get(text.strip("."), (0, 1000))
+        return 0.0 if first <= last(clip) < end else -9.0
+
+    return believed
+
+
+def test_where_nothing_happens_it_says_what_has_held_for_a_while():
+    drawn = ("New.", "Old.", "Doubtful.")
+    spans = belief(New=(180, 1000), Doubtful=(1000, 1000))
+    parrot = Parrot(drawn=drawn, belief=lambda t, c: spans(t, c) - 1.0 * t.startswith("The"))
+    comment = Commentator(parrot)
+    said = told(comment, [frame(i) for i in range(250)])
+    texts = [text for text in dict.fromkeys(said) if text]
+    assert texts[0] == "Old." and "Doubtful." not in texts
+    assert texts[1].startswith("The ball flies.")  # it has just said the other
+
+
+def test_of_what_happens_it_says_what_was_not_so_before():
+    parrot = Parrot(drawn=("New.", "Old."), belief=belief(New=(60, 1000)))
+    comment = Commentator(parrot)
+    said = told(comment, [frame(i, reward=float(i == 60)) for i in range(80)])
+    assert said[59] != "New." and said[79] == "New."
+
+
+def test_what_is_no_longer_believed_goes_after_half_of_its_time():
+    text = "A sentence of some thirty letters."  # two seconds
+    never = belief(**{f"{text} 1": (0, 30)})
+    comment = Commentator(Parrot(text=text, belief=never))
+    said = told(comment, [frame(i) for i in range(120)])
+    assert said.count(f"{text} 1") == pytest.approx(0.5 * 0.055 * 36 * 60, abs=1)
+    assert said[80] == f"{text} 2"  # and another one comes
+
+
+def test_what_has_happened_is_left_to_be_read():
+    text = "A sentence of some thirty letters."
+    never = belief(**{f"{text} 2": (0, 80)})
+    comment = Commentator(Parrot(text=text, belief=never))
+    said = told(comment, [frame(i, reward=float(i == 70)) for i in range(240)])
+    assert said.count(f"{text} 2") == pytest.approx(0.055 * 36 * 60, abs=1)
 
 
 def test_old_news_is_not_told():

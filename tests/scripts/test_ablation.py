@@ -20,11 +20,11 @@ def arguments(monkeypatch: pytest.MonkeyPatch, *words: str) -> Any:
     return ablation.arguments()
 
 
-def a_run(cell: Cell, runs: Path, steps: int, score: float) -> None:
+def a_run(cell: Cell, runs: Path, steps: int, score: float, precision: str = "fp32") -> None:
     folder = cell.folder(runs)
-    run = Run.create(runs, "dqn", folder.name, {})
-    run.log(steps // 2, **{"return": -99.0})
-    run.log(steps, **{"return": score})
+    run = Run.create(runs, "dqn", folder.name, {}, trainer={"precision": precision})
+    run.log(steps // 2, **{"return": -99.0, "evaluate/score": -98.0})
+    run.log(steps, **{"return": score, "evaluate/score": score + 1})
     run.close()
     (folder / "checkpoints" / f"step_{steps:012d}").mkdir(parents=True)
 
@@ -59,16 +59,27 @@ def test_it_trains_what_is_missing_and_goes_on_with_what_was_broken_off(
     done, half, new = (Cell("no n-step", "pong", seed) for seed in range(3))
     a_run(done, tmp_path, 1000, 3.0)
     a_run(half, tmp_path, 500, 3.0)
-    assert ablation.command_of(done, args) == []
-    assert "--resume" in (words := ablation.command_of(half, args))
+    assert ablation.command_of(done, args, "fp32") == []
+    assert "--resume" in (words := ablation.command_of(half, args, "fp32"))
     assert words[words.index("--resume") + 1] == str(half.folder(tmp_path))
-    words = ablation.command_of(new, args)
+    words = ablation.command_of(new, args, "fp32")
     assert words[words.index("--name") + 1] == "no-n-step-pong-s2"
     assert words[words.index("--n-step") + 1] == "1" and "--resume" not in words
     assert words[words.index("--seed") + 1] == "2"
     for cell in (half, new):  # never measured cell by cell
-        words = ablation.command_of(cell, args)
-        assert words[words.index("--precision") + 1] == "fp32"
+        words = ablation.command_of(cell, args, "bf16")
+        assert words[words.index("--precision") + 1] == "bf16"
+
+
+def test_what_is_compared_has_one_precision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = arguments(monkeypatch, "--runs", str(tmp_path), "--precision", "bf16")
+    a_run(Cell("no dueling", "pong", 0), tmp_path, 500, 3.0, "fp32")
+    known = {Cell("laptop", "pong", 1): {"precision": "fp16"}}
+    cells = [Cell("all", game, seed) for game in ("pong", "breakout") for seed in range(2)]
+    found = [ablation.precision(cell, args, known) for cell in cells]
+    assert found == ["fp32", "fp16", "bf16", "bf16"]
 
 
 def test_its_figures_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,6 +104,10 @@ def test_its_figures_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     # Pong: 14.6 beats both, -20.7 ties with both; Breakout: each beats one and ties with one.
     assert without["all_beats_it"]["value"] == pytest.approx(0.75)
     assert whole["all_beats_it"] is None
+    args = arguments(
+        monkeypatch, "--runs", str(tmp_path), "--steps", "1000", "--score", "evaluation"
+    )
+    assert "| all | -2.0 (15.6, -19.7) | 31.5 (31.5, 31.5) |" in ablation.report(cells, args)
 
 
 def test_scores_of_before_are_kept_without_their_runs(
@@ -119,12 +134,15 @@ def test_scores_of_before_are_kept_without_their_runs(
     assert "| all | 2.0 (2.0) | 2.0 (2.0) |" in capsys.readouterr().out
     cells = json.loads((now / "ablation.json").read_text())["cells"]
     commit = Run.open(Cell("all", "pong", 0).folder(before)).settings["commit"]
-    assert cells[0] == {"arm": "all", "game": "pong", "seed": 0, "score": 2.0, "commit": commit}
+    assert cells[0] == {
+        **{"arm": "all", "game": "pong", "seed": 0, "training": 2.0, "evaluation": 3.0},
+        **{"precision": "fp32", "commit": commit},
+    }
     assert [row["arm"] for row in cells] == ["all", "laptop", "all"]
     monkeypatch.setattr(sys, "argv", [*words[:2], "2000", "--runs", str(now), *known])
     assert ablation.main() == 2 and "of steps 1000, not 2000" in capsys.readouterr().err
-    monkeypatch.setattr(sys, "argv", [*words, "--runs", str(now), *known, "--precision", "bf16"])
-    assert ablation.main() == 2 and "of precision 'fp32', not 'bf16'" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", [*words, "--runs", str(now), *known, "--flags", "--width 1"])
+    assert ablation.main() == 2 and "of flags '', not '--width 1'" in capsys.readouterr().err
 
 
 def test_an_unknown_arm_is_one_sentence(
