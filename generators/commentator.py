@@ -14,10 +14,10 @@ soon as it has seen a clip. Over a game that its captioner did not learn of it i
 
 A sentence is read for seconds, and a game moves on in less. So of several sentences of which its
 captioner is sure it says, where nothing happens, one that it would have said a moment ago as well,
-for what has held for a while is likelier to hold on; where something happens, one that it would
-not; and none that it has just said, if it can. Twice a second it looks whether its captioner would
-still say what stands on the screen: if not, the sentence goes as soon as there was time to read it,
-in haste if it does not tell of something that has happened.
+for what has held for a while is likelier to hold on, or waits a little for one; where something
+happens, one that tells of a change; and none that it has just said, if it can. Twice a second it
+looks whether its captioner would still say what stands on the screen: if not, the sentence goes as
+soon as there was time to read it, in haste if it does not tell of a change.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ SHORTEST_S, LONGEST_S = 1.6, 6.0  # that a sentence stays
 NEWS = 2  # urgency of what has happened
 URGENT_S = 0.8  # after which a sentence gives way to what is more urgent
 LATE_S = 0.6  # an event that must wait longer is not told
-IDLE_S = 2.5  # of silence, after which anything is told
+IDLE_S = 2.5  # of silence, after which anything is told, be it as it may
 LOOK_S = 0.5  # from one look at the game to the next
 LOOKS = 2  # that are remembered
-DRAWN = 12  # sentences to choose from where nothing happens
+DRAWN = 12  # sentences to choose from, beside the likeliest
 RECENT = 3  # sentences that are not to be said again
-SURE = -2.5  # log probability of a sentence's least likely word, for the captioner to be sure of it
+SURE = -3.0  # log probability of a sentence's least likely word, for the captioner to be sure of it
 DOUBT = -3.0  # what a word loses where it is no longer believed
 LASTING = -4.0  # what a word may lack a moment ago
 HASTE = 0.5  # of the time for reading
@@ -61,11 +61,12 @@ LINES = {320: (10, 3), 10**6: (14, 2)}  # up to that width: letters' size in pix
 
 
 class Told(NamedTuple):
-    """A sentence, how likely each word of it was, and how urgent what it tells."""
+    """A sentence, how likely each word of it was, how urgent it was, and whether it is news."""
 
     text: str
     belief: Tensor
     urgency: int
+    news: bool
 
 
 class Commentator:
@@ -78,6 +79,7 @@ class Commentator:
         fps: of the frames that come.
         live: captions are made in a thread, so that no frame waits for one. They then come a little
             later, and not at the same frame each time.
+        news: whether a sentence tells of a change; without it, what comes upon one is taken to.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Commentator:
         beam: int = 3,
         fps: float = FPS,
         live: bool = False,
+        news: Callable[[str], bool] | None = None,
     ) -> None:
         plan = captioner.plan
         if register is None and "comment" in plan.registers:
@@ -96,6 +99,7 @@ class Commentator:
             raise UserError(f"This captioner speaks as {known}, not '{register}'.")
         self.captioner, self.register, self.beam, self.fps = captioner, register, beam, fps
         self.lines: list[Line] = []
+        self._news = news
         spacing = max(1, round(SPACING * fps / FPS))
         self._steps = [i * spacing for i in range(plan.frames)]
         self._past: deque[np.ndarray] = deque(maxlen=self._steps[-1] + 1)
@@ -136,9 +140,8 @@ class Commentator:
         else:
             self._before = {"play": now}
         self._frame += 1
-        return replace(
-            frame, facts={**frame.facts, "caption": self._told.text if self._told else ""}
-        )
+        text = self._told.text if self._told else ""
+        return replace(frame, facts={**frame.facts, "caption": text})
 
     def close(self) -> None:
         """End the thread, and the sentence that is on the screen.
@@ -147,7 +150,7 @@ class Commentator:
         """
         if self._past and not self.lines and self._told is None:
             (text,) = self.captioner.caption(self._seen(list(self._past)), self.register, self.beam)
-            self._told = Told(text, torch.zeros(0), 0)
+            self._told = Told(text, torch.zeros(0), 0, False)
         self._close_line()
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
@@ -210,24 +213,25 @@ class Commentator:
             return
         when, urgency = self._due
         free = self._until
-        if self._told is None or urgency > self._told.urgency:
+        if self._told is not None and urgency > self._told.urgency:
             free = min(free, self._since + self._span(URGENT_S))
         if free > self._frame:
             if free > when + self._span(LATE_S):
                 self._due = None  # it will be old news
             return
-        clip = self._clip()
-        if clip is None or self._coming is not None:
+        clip = self._clip() if self._coming is None else None
+        if clip is None:
             return
         self._due = None
         looks, recent = list(self._looks), set(self._recent)
-        self._ask(lambda: self._sentence(clip, looks, recent, urgency), self._show)
+        choosy = urgency == 0 and self._frame < self._until + self._span(IDLE_S)
+        self._ask(lambda: self._sentence(clip, looks, recent, urgency, choosy), self._show)
 
     def _take_down(self) -> None:
         """The sentence, where it is no longer true, or has stood for long."""
         if self._told is None:
             return
-        haste = HASTE if self._told.urgency < NEWS else 1.0
+        haste = 1.0 if self._told.news else HASTE
         enough = self._since + haste * (self._until - self._since)
         if self._doubted and self._frame >= enough:
             self._close_line()
@@ -238,10 +242,11 @@ class Commentator:
 
     def _look(self) -> None:
         """See how things stand, and whether the sentence on the screen is still to be believed."""
-        clip = self._clip()
-        if self._frame < self._next_look or clip is None or self._coming is not None:
+        if self._frame < self._next_look or self._coming is not None:
             return
-        told = self._told
+        clip, told = self._clip(), self._told
+        if clip is None:
+            return
 
         def seen() -> tuple[Tensor, bool]:
             maps = self.captioner.encode(self.captioner.fitted(clip))
@@ -279,9 +284,9 @@ class Commentator:
         return np.stack(frames) if self.captioner.plan.frames > 1 else frames[-1]
 
     def _sentence(
-        self, clip: np.ndarray, looks: list[Tensor], recent: set[str], urgency: int
-    ) -> tuple[Told, Tensor]:
-        """What is said of a clip, and its maps."""
+        self, clip: np.ndarray, looks: list[Tensor], recent: set[str], urgency: int, choosy: bool
+    ) -> tuple[Told | None, Tensor]:
+        """What is said of a clip, and its maps. choosy: rather nothing than what may not last."""
         captioner = self.captioner
         maps = captioner.encode(captioner.fitted(clip))
         texts = [captioner.tell(maps, self.register, self.beam)[0].text]
@@ -291,18 +296,30 @@ class Commentator:
         belief = captioner.belief(views, texts * (1 + len(looks)), self.register)
         now, *before = belief.unflatten(0, (-1, len(texts)))
 
+        news = [self._news(text) if self._news else urgency >= NEWS for text in texts]
+
         def lasts(i: int) -> bool:
             return all(float((then[i] - now[i]).min()) > LASTING for then in before)
 
-        sure = [i for i in range(len(texts)) if float(now[i].min()) > SURE] or [0]
-        fitting = [i for i in sure if lasts(i) == (urgency == 0)] or sure
-        fresh = [i for i in fitting if texts[i] not in recent] or fitting
-        best = max(fresh, key=lambda i: float(now[i].sum()))
-        return Told(texts[best], now[best], urgency), maps
+        def fits(i: int) -> bool:
+            if urgency == 0:
+                return lasts(i) and not news[i]
+            return news[i] if urgency >= NEWS and self._news else not lasts(i)
 
-    def _show(self, found: tuple[Told, Tensor]) -> None:
+        sure = [i for i in range(len(texts)) if float(now[i].min()) > SURE] or [0]
+        fitting = [i for i in sure if fits(i)]
+        fresh = [i for i in fitting if texts[i] not in recent]
+        if choosy and not fresh:
+            return None, maps
+        best = max(fresh or fitting or sure, key=lambda i: float(now[i].sum()))
+        return Told(texts[best], now[best], urgency, news[best]), maps
+
+    def _show(self, found: tuple[Told | None, Tensor]) -> None:
         told, maps = found
         self._remember(maps)
+        if told is None:
+            self._due = self._due or (self._next_look, 0)
+            return
         seconds = min(max(READ_S * len(told.text), SHORTEST_S), LONGEST_S)
         if self._told is None or told.text != self._told.text:
             self._close_line()

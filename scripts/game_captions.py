@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.commentary import comment, describe, judge, mentions
+from agents.commentary import comment, describe, judge, mentions, parse
 from agents.commentary.games import TABLES
 from agents.commentary.merits import MERITS
 from agents.commentary.speech import (
@@ -256,6 +256,11 @@ def count(pairs: Any, indices: Sequence[int], captions: Sequence[Caption]) -> Ta
 def changes(statements: Iterable[Statement]) -> bool:
     """Whether one of them is that a figure changes."""
     return any(statement.relation in CHANGES for statement in statements)
+
+
+def tells_change(text: str) -> bool:
+    """Whether a caption states that a figure changes."""
+    return changes(parse(text).statements)
 
 
 def looked_at(caption: Caption, start: int, end: int, boxes: Sequence[Rectangle]) -> bool:

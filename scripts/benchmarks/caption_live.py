@@ -42,7 +42,7 @@ from playground.errors import UserError
 from playground.frames import Box, Frame
 from playground.run import device_name, write_json
 from scripts.benchmarks.measuring import run
-from scripts.game_captions import changes
+from scripts.game_captions import changes, tells_change
 
 SEED = 5_000_011  # of the emulators: neither a training's nor its held-out clips'
 EVERY = 5  # frames from one look at a standing sentence to the next
@@ -181,7 +181,9 @@ def main() -> int:
     for game in games:
         if game not in agents or game not in TABLES:
             raise UserError(f"The zoo has no agent of {game}, or nothing is known to say of it.")
-        lines, shown = heard(Commentator(captioner), agents[game], game, args.seconds)
+        lines, shown = heard(
+            Commentator(captioner, news=tells_change), agents[game], game, args.seconds
+        )
         if not lines:
             raise UserError(f"{args.seconds:g} seconds of {game} are too short for a sentence.")
         films.append(lines)

@@ -163,6 +163,29 @@ def test_of_what_happens_it_says_what_was_not_so_before():
     assert said[59] != "New." and said[79] == "New."
 
 
+def test_where_it_is_known_what_is_news_points_are_told_by_it_and_by_it_alone():
+    drawn = ("A point!", "Old.", "New.")
+    comment = Commentator(
+        Parrot(drawn=drawn, belief=belief(New=(60, 1000))), news=lambda text: text == "A point!"
+    )
+    said = told(comment, [frame(i, reward=float(i in (60, 400))) for i in range(420)])
+    assert "A point!" not in said[:60] + said[230:400]
+    assert said[79] == said[419] == "A point!"
+
+
+def test_it_waits_for_what_lasts_but_not_for_ever():
+    """A captioner that believes each sentence at one frame only."""
+    moments = {}
+
+    def believed(text, clip):
+        return -9.0 * (moments.setdefault(text, last(clip)) != last(clip))
+
+    said = told(Commentator(Parrot(belief=believed)), [frame(i) for i in range(250)])
+    gone = said.index("", 15)
+    again = next(i for i in range(gone, 250) if said[i])
+    assert said[15] and gone < 80 and again == pytest.approx(gone + 2.5 * 60, abs=0.5 * 60)
+
+
 def test_what_is_no_longer_believed_goes_after_half_of_its_time():
     text = "A sentence of some thirty letters."  # two seconds
     never = belief(**{f"{text} 1": (0, 30)})
