@@ -7,8 +7,9 @@ import pytest
 
 from agents.commentary import comment, describe, examples, judge
 from agents.commentary.clips import USUAL
-from agents.commentary.merits import COMMENTED, DESCRIBED, commented, described
+from agents.commentary.merits import COMMENTED, DESCRIBED, MISSED, commented, described
 from agents.commentary.speech import words_of
+from agents.commentary.table import CHANGES, Statement, Truth
 
 GAMES = ("pong", "space_invaders")
 
@@ -52,12 +53,26 @@ def test_the_most_urgent_comment_is_worth_1_and_others_less(truths):
         answers = truth.answers()
         fitting = [c for c in words_of(truth.game).commenting if c.states(answers) is not None]
         most = max(clause.urgency for clause in fitting)
+        news = [c for c in fitting if {relation for _, relation in c.questions} & {*CHANGES}]
         for clause in fitting:
             text = f"{clause.say(answers, rng).text}."
-            assert 2.0 ** (clause.urgency - most) <= commented(text, truth) <= 1
+            missed = MISSED if news and clause not in news else 0
+            assert 2.0 ** (clause.urgency - most) - missed <= commented(text, truth) <= 1 - missed
         assert max(commented(f"{c.say(answers, rng).text}.", truth) for c in fitting) == 1
-        assert 0 < commented(comment(truth, rng), truth) <= 1
-        assert commented("Hello.", truth) == -COMMENTED
+        assert -MISSED * bool(news) < commented(comment(truth, rng), truth) <= 1
+        assert commented("Hello.", truth) == -COMMENTED - MISSED * bool(news)
+
+
+def test_who_is_silent_about_a_point_loses():
+    said = frozenset([Statement("lives", "falls by", 1), Statement("ball", "is", "absent")])
+    truth = Truth("breakout", said, said, frozenset())
+    urgent, other = "A life is lost!", "The next ball is still to come."
+    assert (
+        commented(urgent, truth) == 1 and judge(other, truth).true and not judge(other, truth).false
+    )
+    assert -MISSED < commented(other, truth) < -MISSED + 0.1
+    calm = Truth("breakout", said - {Statement("lives", "falls by", 1)}, said, frozenset())
+    assert commented(other, calm) == 1
 
 
 def test_a_false_comment_loses(pong):
