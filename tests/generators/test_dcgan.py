@@ -119,7 +119,7 @@ def test_learns_made_pictures_in_seconds(tmp_path, sets):
         augment=("translation",), learning_rate=2e-3, critic_rate=2e-3, r1=0.1, classes=True,
         kinds=1,
     )  # fmt: skip
-    run, task, trainer = prepare(tmp_path, config, sets, steps=240, ema=0.9)
+    run, task, trainer = prepare(tmp_path, config, sets, steps=400, ema=0.9)
     features = dcgan.features_to_score()
     scorer = Scorer(features.of(sets[1], LEAST))
     first = scorer.score(features(part) for part in task.dreamer().stream(LEAST, 0))
