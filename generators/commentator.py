@@ -50,9 +50,15 @@ LATE_S = 0.6  # an event that must wait longer is not told
 IDLE_S = 2.5  # of silence, after which anything is told, be it as it may
 LOOK_S = 0.5  # from one look at the game to the next
 LOOKS = 2  # that are remembered
-DRAWN = 12  # sentences to choose from, beside the likeliest
+DRAWN, DRAWN_NEWS = (
+    12,
+    32,
+)  # sentences to choose from, beside the likeliest, and where there is news
 RECENT = 3  # sentences that are not to be said again
 SURE = -3.0  # log probability of a sentence's least likely word, for the captioner to be sure of it
+SURE_NEWS = (
+    -4.5
+)  # of news: rewards teach a captioner to choose other things, and it says these as truly
 DOUBT = -3.0  # what a word loses where it is no longer believed
 LASTING = -4.0  # what a word may lack a moment ago
 HASTE = 0.5  # of the time for reading
@@ -290,7 +296,8 @@ class Commentator:
         captioner = self.captioner
         maps = captioner.encode(captioner.fitted(clip))
         texts = [captioner.tell(maps, self.register, self.beam)[0].text]
-        texts += captioner.draw(maps, self.register, DRAWN, self._random)
+        count = DRAWN_NEWS if urgency >= NEWS and self._news else DRAWN
+        texts += captioner.draw(maps, self.register, count, self._random)
         texts = list(dict.fromkeys(texts))
         views = torch.cat([maps, *looks]).repeat_interleave(len(texts), 0)
         belief = captioner.belief(views, texts * (1 + len(looks)), self.register)
@@ -306,7 +313,10 @@ class Commentator:
                 return lasts(i) and not news[i]
             return news[i] if urgency >= NEWS and self._news else not lasts(i)
 
-        sure = [i for i in range(len(texts)) if float(now[i].min()) > SURE] or [0]
+        def known(i: int) -> bool:
+            return float(now[i].min()) > (SURE_NEWS if urgency >= NEWS and news[i] else SURE)
+
+        sure = [i for i in range(len(texts)) if known(i)] or [0]
         fitting = [i for i in sure if fits(i)]
         fresh = [i for i in fitting if texts[i] not in recent]
         if choosy and not fresh:
