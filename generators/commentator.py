@@ -50,15 +50,11 @@ LATE_S = 0.6  # an event that must wait longer is not told
 IDLE_S = 2.5  # of silence, after which anything is told, be it as it may
 LOOK_S = 0.5  # from one look at the game to the next
 LOOKS = 2  # that are remembered
-DRAWN, DRAWN_NEWS = (
-    12,
-    32,
-)  # sentences to choose from, beside the likeliest, and where there is news
+DRAWN = 12  # sentences to choose from, beside the likeliest
+DRAWN_NEWS = 32  # the same where there is news
 RECENT = 3  # sentences that are not to be said again
 SURE = -3.0  # log probability of a sentence's least likely word, for the captioner to be sure of it
-SURE_NEWS = (
-    -4.5
-)  # of news: rewards teach a captioner to choose other things, and it says these as truly
+SURE_NEWS = -4.5  # of news, which a captioner is shy of after rewards, and tells as truly
 DOUBT = -3.0  # what a word loses where it is no longer believed
 LASTING = -4.0  # what a word may lack a moment ago
 HASTE = 0.5  # of the time for reading
