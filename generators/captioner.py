@@ -242,13 +242,11 @@ class Captioner:
         return captions
 
     @torch.inference_mode()
-    def draw(
-        self, maps: Tensor, register: str | None, count: int, generator: torch.Generator
-    ) -> list[str]:
-        """`count` captions drawn at random of each of what `encode` gave, all of the first first.
-
-        generator: of random numbers, on the decoder's device.
+    def draw(self, maps: Tensor, register: str | None, count: int, seed: int) -> list[str]:
+        """`count` captions drawn at random of each of what `encode` gave, all of the first first;
+        the same with the same seed.
         """
+        generator = torch.Generator(maps.device).manual_seed(seed)
         speaker = Masked(self.parts.decoder, never(self.plan, self.vocabulary))
         begin = begin_of(self.plan, self.vocabulary, register)
         memory = maps.flatten(2).mT

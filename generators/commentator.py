@@ -107,6 +107,7 @@ class Commentator:
         self._past: deque[np.ndarray] = deque(maxlen=self._steps[-1] + 1)
         self._frame = 0
         self._due: tuple[int, int] | None = None  # (frame at which to look, how urgent it is)
+        self._then: np.ndarray | None = None  # the clip of that frame, which has what is news
         # The sentence on the screen stays up to this frame; before the first it was silent.
         self._until = -self._span(IDLE_S)
         self._since = 0  # it came at this one
@@ -115,7 +116,6 @@ class Commentator:
         self._recent: deque[str] = deque(maxlen=RECENT)
         self._looks: deque[Tensor] = deque(maxlen=LOOKS)  # the captioner's maps
         self._next_look = 0
-        self._random = torch.Generator().manual_seed(0)
         self._before: dict[str, Any] = {}
         self._close = False
         self._pool = ThreadPoolExecutor(1) if live else None
@@ -131,7 +131,10 @@ class Commentator:
         if before != now:
             self._past.clear()
             self._looks.clear()
-            self._due, self._close = None, False
+            self._due, self._then, self._close = None, None, False
+            if self._coming is not None:
+                self._coming[0].cancel()
+                self._coming = None
             if before is not None and before[0] != now[0]:
                 self._fall_silent()
         if self._knows(now[0]):
@@ -169,11 +172,8 @@ class Commentator:
         return False
 
     def _fall_silent(self) -> None:
-        """As at the beginning: what was said and what is coming are of another game."""
+        """As at the beginning: what was said is of another game."""
         self._close_line()
-        if self._coming is not None:
-            self._coming[0].cancel()
-        self._coming = None
         self._recent.clear()
         self._until = self._frame - self._span(IDLE_S)
 
@@ -193,7 +193,7 @@ class Commentator:
             return
         settle = self._span(SETTLE_S) if urgency else 0
         if self._due is None or urgency > self._due[1]:
-            self._due = (self._frame + settle, urgency)
+            self._due, self._then = (self._frame + settle, urgency), None
 
     def _near(self, boxes: tuple[Box, ...]) -> bool:
         """Whether something has just come close to the player."""
@@ -214,20 +214,24 @@ class Commentator:
         if self._due is None or self._frame < self._due[0]:
             return
         when, urgency = self._due
+        if urgency >= NEWS and self._then is None:
+            self._then = self._clip()
         free = self._until
         if self._told is not None and urgency > self._told.urgency:
             free = min(free, self._since + self._span(URGENT_S))
-        if free > self._frame:
-            if free > when + self._span(LATE_S):
-                self._due = None  # it will be old news
+        late = when + self._span(LATE_S)
+        if free > self._frame or self._coming is not None:
+            if free > late or (urgency and self._frame > late):
+                self._due = self._then = None  # it will be old news
             return
-        clip = self._clip() if self._coming is None else None
+        clip = self._clip() if self._then is None else self._then
         if clip is None:
             return
-        self._due = None
+        self._due = self._then = None
         looks, recent = list(self._looks), set(self._recent)
         choosy = urgency == 0 and self._frame < self._until + self._span(IDLE_S)
-        self._ask(lambda: self._sentence(clip, looks, recent, urgency, choosy), self._show)
+        seed = self._frame
+        self._ask(lambda: self._sentence(clip, looks, recent, urgency, choosy, seed), self._show)
 
     def _take_down(self) -> None:
         """The sentence, where it is no longer true, or has stood for long."""
@@ -286,15 +290,24 @@ class Commentator:
         return np.stack(frames) if self.captioner.plan.frames > 1 else frames[-1]
 
     def _sentence(
-        self, clip: np.ndarray, looks: list[Tensor], recent: set[str], urgency: int, choosy: bool
+        self,
+        clip: np.ndarray,
+        looks: list[Tensor],
+        recent: set[str],
+        urgency: int,
+        choosy: bool,
+        seed: int,
     ) -> tuple[Told | None, Tensor]:
         """What is said of a clip, and its maps. choosy: rather nothing than what may not last."""
         captioner = self.captioner
         maps = captioner.encode(captioner.fitted(clip))
         texts = [captioner.tell(maps, self.register, self.beam)[0].text]
-        count = DRAWN_NEWS if urgency >= NEWS and self._news else DRAWN
-        texts += captioner.draw(maps, self.register, count, self._random)
-        texts = list(dict.fromkeys(texts))
+        news_due = urgency >= NEWS and self._news is not None
+        count = DRAWN_NEWS if news_due else DRAWN
+        texts += captioner.draw(maps, self.register, count, seed)
+        texts = list(dict.fromkeys(filter(None, texts)))
+        if not texts:
+            return None, maps
         views = torch.cat([maps, *looks]).repeat_interleave(len(texts), 0)
         belief = captioner.belief(views, texts * (1 + len(looks)), self.register)
         now, *before = belief.unflatten(0, (-1, len(texts)))
@@ -307,17 +320,21 @@ class Commentator:
         def fits(i: int) -> bool:
             if urgency == 0:
                 return lasts(i) and not news[i]
-            return news[i] if urgency >= NEWS and self._news else not lasts(i)
+            return news[i] if news_due else not lasts(i)
 
         def known(i: int) -> bool:
-            return float(now[i].min()) > (SURE_NEWS if urgency >= NEWS and news[i] else SURE)
+            return float(now[i].min()) > (SURE_NEWS if news_due and news[i] else SURE)
 
         sure = [i for i in range(len(texts)) if known(i)] or [0]
         fitting = [i for i in sure if fits(i)]
         fresh = [i for i in fitting if texts[i] not in recent]
         if choosy and not fresh:
             return None, maps
-        best = max(fresh or fitting or sure, key=lambda i: float(now[i].sum()))
+        others = [i for i in sure if texts[i] not in recent]
+        again = fitting if news_due else []  # a point is told as the last one was
+        best = max(fresh or again or others or sure, key=lambda i: float(now[i].sum()))
+        if news_due and not news[best]:
+            urgency = 0  # and gives way to the next point
         return Told(texts[best], now[best], urgency, news[best]), maps
 
     def _show(self, found: tuple[Told | None, Tensor]) -> None:

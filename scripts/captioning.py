@@ -35,7 +35,7 @@ from playground.media import (
     same_file,
     write_image,
 )
-from scripts.game_captions import tells_change
+from scripts.game_captions import news_of
 from scripts.scoring import counted, dumps
 
 SCREEN = (210, 160)  # height and width of the console's pictures, which are often enlarged
@@ -168,7 +168,7 @@ def _caption_film(args: argparse.Namespace, captioner: Captioner, path: Path) ->
     pictures, fps = read_video(path)
     sound = path if out.suffix.lower() == ".mp4" else None
     with closing(pictures):  # type: ignore[type-var]
-        comment = Commentator(captioner, args.register, args.beam, fps, news=tells_change)
+        comment = Commentator(captioner, args.register, args.beam, fps, news=news_of(captioner))
         games = tuple(captioner.plan.size) == SCREEN
 
         def look(frame: Frame) -> Frame:

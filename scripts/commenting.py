@@ -9,7 +9,7 @@ from generators.caption import load
 from generators.commentator import Commentator, draw
 from playground import window
 from playground.frames import Filter, Frame
-from scripts.game_captions import tells_change
+from scripts.game_captions import news_of
 
 
 def add_captions(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +23,8 @@ def captions_filter(args: argparse.Namespace) -> Filter | None:
     if args.captions is None:
         return None
     live = not args.record and window.available()
-    return _Seeing(Commentator(load(args.captions or None), live=live, news=tells_change))
+    captioner = load(args.captions or None)
+    return _Seeing(Commentator(captioner, live=live, news=news_of(captioner)))
 
 
 @dataclass(frozen=True)

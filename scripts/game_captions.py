@@ -28,7 +28,7 @@ from agents.commentary.store import Clips, Known
 from agents.commentary.table import CHANGES, Statement, to_another
 from generators.caption_judges import Critic, Judge
 from generators.caption_pairs import Named, Pairs, Rectangle, Shown, Told, cells_of
-from generators.captioner import Caption
+from generators.captioner import Caption, Captioner
 from generators.words import Vocabulary
 from playground.data import permutation
 from playground.frames import Box
@@ -258,9 +258,9 @@ def changes(statements: Iterable[Statement]) -> bool:
     return any(statement.relation in CHANGES for statement in statements)
 
 
-def tells_change(text: str) -> bool:
-    """Whether a caption states that a figure changes."""
-    return changes(parse(text).statements)
+def news_of(captioner: Captioner) -> Callable[[str], bool] | None:
+    """Whether a captioner's sentence states that a figure changes; None for one of photos."""
+    return (lambda text: changes(parse(text).statements)) if captioner.games else None
 
 
 def looked_at(caption: Caption, start: int, end: int, boxes: Sequence[Rectangle]) -> bool:

@@ -12,7 +12,7 @@ command is repeated until nothing is left. With --hours it ends after so many, a
 interrupted where it stands. With --known FILE, an ablation.json of before, cells whose scores stand
 there are not trained here, even where their runs are gone: so machines of several kinds share the
 work. Those of one game and seed, which are compared with each other, are trained in one precision:
-that of the first of them, --precision where there is none yet.
+that of those that are there, --precision where there is none yet.
 
 The score of a cell is the mean of its last 100 training games (--score evaluation: its last
 evaluation). In the end a table on stdout, and ablation.json in --runs: both scores of each cell
@@ -130,6 +130,8 @@ def read_known(args: argparse.Namespace) -> dict[Cell, dict[str, Any]]:
     for name, value in conditions(args).items():
         if saved.get(name) != value:
             raise UserError(f"{args.known} is of {name} {saved.get(name)!r}, not {value!r}.")
+    if not all({*RESULT} <= row.keys() for row in saved["cells"]):
+        raise UserError(f"{args.known} was written before both scores were kept: train it anew.")
     return {
         Cell(row["arm"], row["game"], row["seed"]): {k: row[k] for k in RESULT}
         for row in saved["cells"]
@@ -142,8 +144,8 @@ def conditions(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def precision(cell: Cell, args: argparse.Namespace, known: dict[Cell, dict[str, Any]]) -> str:
-    """Of the arms of its game and seed."""
-    for arm in ARMS:
+    """Its own where it has begun, or that of the first arm of its game and seed that has."""
+    for arm in (cell.arm, *ARMS):
         other = cell._replace(arm=arm)
         if other in known:
             return str(known[other]["precision"])

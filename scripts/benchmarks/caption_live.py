@@ -42,7 +42,7 @@ from playground.errors import UserError
 from playground.frames import Box, Frame
 from playground.run import device_name, write_json
 from scripts.benchmarks.measuring import run
-from scripts.game_captions import changes, tells_change
+from scripts.game_captions import changes, news_of
 
 SEED = 5_000_011  # of the emulators: neither a training's nor its held-out clips'
 EVERY = 5  # frames from one look at a standing sentence to the next
@@ -73,8 +73,8 @@ class Past:
 
     def __init__(self, game: str) -> None:
         self._table = TABLES[game]
-        self._moments: deque[Moment] = deque(maxlen=LENGTH)
-        self._boxes: deque[tuple[Box, ...]] = deque(maxlen=LENGTH)
+        self._moments: deque[Moment] = deque(maxlen=LENGTH + UPON)
+        self._boxes: deque[tuple[Box, ...]] = deque(maxlen=LENGTH + UPON)
         self._episode: Any = None
 
     def see(self, frame: Frame) -> None:
@@ -85,12 +85,24 @@ class Past:
         self._moments.append(moment(self._table, frame.facts["ram"], frame.pixels))
         self._boxes.append(boxes_of(self._table, frame.facts["ram"]))
 
-    def truth(self) -> Truth | None:
-        """None before there is a clip."""
-        if len(self._moments) < LENGTH:
+    def truth(self, ago: int = 0) -> Truth | None:
+        """Of the clip that ended so many frames ago; None before there is one."""
+        end = len(self._moments) - ago
+        if end < LENGTH:
             return None
-        clip = list(self._moments)[::SPACING]
-        return statements(self._table, clip, SPACING, list(self._boxes))
+        clip = list(self._moments)[end - LENGTH : end]
+        boxes = list(self._boxes)[end - LENGTH : end]
+        return statements(self._table, clip[::SPACING], SPACING, boxes)
+
+    def true(self, facts: frozenset[Statement]) -> frozenset[Statement]:
+        """Those that are true now, and of what happens, those that were within the last moment."""
+        truths = [truth for ago in range(0, UPON + 1, 3) if (truth := self.truth(ago))]
+        known = [truth.tolerated for truth in truths]
+        return frozenset(
+            fact
+            for fact in facts
+            if any(fact in each for each in known[: 1 if is_state(fact) else None])
+        )
 
 
 def is_state(fact: Statement) -> bool:
@@ -110,9 +122,8 @@ def heard(comment: Commentator, agent: Any, game: str, seconds: float) -> tuple[
         lives, since = frame.facts["lives"], 0 if happened else since + 1
         text = comment.see(frame).facts["caption"]
         if text and text != before:
-            facts, truth = parse(text).statements, past.truth()
-            true = facts & truth.tolerated if truth else frozenset()
-            lines.append(Line(text, facts, true, since < UPON))
+            facts = parse(text).statements
+            lines.append(Line(text, facts, past.true(facts), since <= UPON))
         before = text
         if not text:
             continue
@@ -176,13 +187,16 @@ def main() -> int:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     captioner, agents = load(args.captioner), zoo_agents()
-    games = args.games.split(",") if args.games else [g for g in captioner.games if g in agents]
+    known = [game for game in captioner.games if game in agents and game in TABLES]
+    games = args.games.split(",") if args.games else known
+    if not games or args.seconds <= 0:
+        raise UserError("Name a captioner of the zoo's games, and seconds above 0.")
     films, results = [], dict[str, Any]()
     for game in games:
-        if game not in agents or game not in TABLES:
-            raise UserError(f"The zoo has no agent of {game}, or nothing is known to say of it.")
+        if game not in known:
+            raise UserError(f"The captioner does not know {game}, or the zoo has no agent of it.")
         lines, shown = heard(
-            Commentator(captioner, news=tells_change), agents[game], game, args.seconds
+            Commentator(captioner, news=news_of(captioner)), agents[game], game, args.seconds
         )
         if not lines:
             raise UserError(f"{args.seconds:g} seconds of {game} are too short for a sentence.")

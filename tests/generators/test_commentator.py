@@ -38,7 +38,7 @@ class Parrot:
         (text,) = self.caption(self._encoded[maps.item()], register, beam)
         return [SimpleNamespace(text=text)]
 
-    def draw(self, maps, register, count, generator):
+    def draw(self, maps, register, count, seed):
         return list(self.drawn)
 
     def belief(self, maps, texts, register):
@@ -171,6 +171,42 @@ def test_where_it_is_known_what_is_news_points_are_told_by_it_and_by_it_alone():
     said = told(comment, [frame(i, reward=float(i in (60, 400))) for i in range(420)])
     assert "A point!" not in said[:60] + said[230:400]
     assert said[79] == said[419] == "A point!"
+
+
+def test_a_point_that_must_wait_is_told_by_the_clip_that_has_it():
+    """The sentence before stands until half a second after it; the captioner has no other news."""
+    parrot = Parrot(text="A sentence of some thirty letters.", drawn=("A point!",))
+    comment = Commentator(parrot, news=lambda text: text == "A point!")
+    told(comment, [frame(i, reward=float(i in (30, 130))) for i in range(180)])
+    clips = [last(clip) for clip in parrot.seen]
+    assert clips[:3] == [15, 36, 136] and len(comment.lines) >= 1
+
+
+def test_what_is_coming_of_an_episode_is_not_said_of_the_next():
+    seen = threading.Event()
+
+    class Slow(Parrot):
+        def caption(self, images, register=None, beam=3):
+            assert seen.wait(60)
+            return super().caption(images, register, beam)
+
+    comment = Commentator(Slow(), live=True)
+    told(comment, of_game("pong"))
+    coming, _ = comment._coming
+    told(comment, of_game("pong", 1, episode=1))
+    seen.set()
+    coming.result(60)
+    assert not any(told(comment, of_game("pong", 10, episode=1)))
+    comment.close()
+
+
+def test_empty_sentences_are_not_said():
+    parrot = Parrot(drawn=("",))
+    parrot.tell = lambda maps, register, beam: [SimpleNamespace(text="")]
+    comment = Commentator(parrot)
+    assert not any(told(comment, [frame(i, reward=float(i == 40)) for i in range(120)]))
+    comment.close()
+    assert all(line.text for line in comment.lines)
 
 
 def test_it_waits_for_what_lasts_but_not_for_ever():
