@@ -229,7 +229,7 @@ class Commentator:
             return
         self._due = self._then = None
         looks, recent = list(self._looks), set(self._recent)
-        choosy = urgency == 0 and self._frame < self._until + self._span(IDLE_S)
+        choosy = self._frame < self._until + self._span(IDLE_S)
         seed = self._frame
         self._ask(lambda: self._sentence(clip, looks, recent, urgency, choosy, seed), self._show)
 
@@ -317,29 +317,31 @@ class Commentator:
         def lasts(i: int) -> bool:
             return all(float((then[i] - now[i]).min()) > LASTING for then in before)
 
-        def fits(i: int) -> bool:
-            if urgency == 0:
-                return lasts(i) and not news[i]
-            return news[i] if news_due else not lasts(i)
-
         def known(i: int) -> bool:
             return float(now[i].min()) > (SURE_NEWS if news_due and news[i] else SURE)
 
         sure = [i for i in range(len(texts)) if known(i)] or [0]
-        fitting = [i for i in sure if fits(i)]
+        if news_due and not any(news[i] for i in sure):
+            news_due, urgency = False, 0  # as if nothing had happened
+        if news_due:
+            fitting = [i for i in sure if news[i]]
+        elif urgency:
+            fitting = [i for i in sure if not lasts(i)]
+        else:
+            fitting = [i for i in sure if lasts(i) and not news[i]]
         fresh = [i for i in fitting if texts[i] not in recent]
-        if choosy and not fresh:
+        if choosy and not fresh and not urgency:
             return None, maps
-        others = [i for i in sure if texts[i] not in recent]
         again = fitting if news_due else []  # a point is told as the last one was
+        others = [i for i in sure if texts[i] not in recent]
         best = max(fresh or again or others or sure, key=lambda i: float(now[i].sum()))
-        if news_due and not news[best]:
-            urgency = 0  # and gives way to the next point
         return Told(texts[best], now[best], urgency, news[best]), maps
 
     def _show(self, found: tuple[Told | None, Tensor]) -> None:
         told, maps = found
         self._remember(maps)
+        if told is not None and told.urgency == 0 and self._frame < self._until:
+            return  # a point of which nothing is known to say breaks in on no sentence
         if told is None:
             self._due = self._due or (self._next_look, 0)
             return

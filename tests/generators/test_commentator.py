@@ -182,6 +182,13 @@ def test_a_point_that_must_wait_is_told_by_the_clip_that_has_it():
     assert clips[:3] == [15, 36, 136] and len(comment.lines) >= 1
 
 
+def test_a_point_of_which_there_is_no_news_breaks_in_on_no_sentence():
+    text = "A sentence of some thirty letters."
+    comment = Commentator(Parrot(text=text), news=lambda text: False)
+    said = told(comment, [frame(i, reward=float(i == 40)) for i in range(250)])
+    assert said.count(f"{text} 1") >= 0.055 * 36 * 60
+
+
 def test_what_is_coming_of_an_episode_is_not_said_of_the_next():
     seen = threading.Event()
 
