@@ -136,7 +136,7 @@ def test_learns_made_pictures_in_seconds(tmp_path, sets):
         last
     )
     assert {"critic_loss", "generator_loss", "critic_right"} <= set(run.metrics()[0])
-    assert dreamer.card["updates"] == dreamer.card["scored_at"] == 240
+    assert dreamer.card["updates"] == dreamer.card["scored_at"] == 400
     assert dreamer.card["figures"]["fid"] == -outcome.score
     assert len(list(run.gallery.glob("panel-*.png"))) == 1
 
