@@ -209,8 +209,9 @@ def trained(cells: list[Cell], args: argparse.Namespace) -> Iterator[tuple[Cell,
         if not is_there(folder) or not is_done(cell, args):
             continue
         run = Run.open(folder)
+        lines = run.metrics()[::-1]
         last = {
-            kind: next((line[name] for line in reversed(run.metrics()) if name in line), None)
+            kind: next((line[name] for line in lines if name in line), None)
             for kind, name in SCORES.items()
         }
         settings = run.settings

@@ -1,11 +1,12 @@
-"""How long what the commentator says stays true, while it stands on the screen for people to read.
+"""Whether the commentator tells what happens, and how long what it says stays true on the screen.
 
     python scripts/benchmarks/caption_live.py zoo:games [--seconds 60]
 
 The zoo's agents play, the commentator watches as in `play.py watch --captions --record`, and
 `agents.commentary` holds each sentence against the console's memory: when it was said, and every
 twelfth of a second for as long as it stands. What tells of a change (a point, a bounce, what has
-just come) is news: it is judged when it was said, and stays true. All else tells how things stand.
+just come) is news: it is true where it happened within 0.7 seconds before it was said, for which it
+may have had to wait, and stays true. All else tells how things stand.
 
 said: of all stated facts, those that were true when they were said. news: of the sentences that
 come upon points or a lost life, those that truly tell of a change. standing: of the time that a
@@ -69,7 +70,7 @@ class Line:
 
 
 class Past:
-    """The last clip of a game's frames, and what is true of it."""
+    """The last frames of a game, and what is true of clips that ended in the last moment."""
 
     def __init__(self, game: str) -> None:
         self._table = TABLES[game]
@@ -209,6 +210,7 @@ def main() -> int:
                 {
                     **{"text": line.text, "seconds": line.frames / FPS, "upon": line.upon},
                     **{"true": len(line.true) == len(line.facts), "stale": is_stale(line)},
+                    "news": changes(line.facts),
                 }
                 for line in lines
             ],

@@ -47,6 +47,18 @@ class Parrot:
         return torch.tensor([[0.0, self._belief(*pair), 0.0] for pair in pairs])
 
 
+def waiting():
+    """A commentator with a thread, whose captioner says nothing until the event is set."""
+    seen = threading.Event()
+
+    class Slow(Parrot):
+        def caption(self, images, register=None, beam=3):
+            assert seen.wait(60)
+            return super().caption(images, register, beam)
+
+    return Commentator(Slow(), live=True), seen
+
+
 def frame(number, boxes=(), **facts):
     pixels = np.full((20, 160, 3), number % 256, np.uint8)
     return Frame(pixels, "game", {"episode": 0, "lives": 3, "reward": 0.0, **facts}, tuple(boxes))
@@ -190,14 +202,7 @@ def test_a_point_of_which_there_is_no_news_breaks_in_on_no_sentence():
 
 
 def test_what_is_coming_of_an_episode_is_not_said_of_the_next():
-    seen = threading.Event()
-
-    class Slow(Parrot):
-        def caption(self, images, register=None, beam=3):
-            assert seen.wait(60)
-            return super().caption(images, register, beam)
-
-    comment = Commentator(Slow(), live=True)
+    comment, seen = waiting()
     told(comment, of_game("pong"))
     coming, _ = comment._coming
     told(comment, of_game("pong", 1, episode=1))
@@ -288,14 +293,7 @@ def test_other_speeds_of_films_are_other_steps():
 
 
 def test_in_a_thread_no_frame_waits():
-    seen = threading.Event()
-
-    class Slow(Parrot):
-        def caption(self, images, register=None, beam=3):
-            assert seen.wait(60)  # until all frames came through
-            return super().caption(images, register, beam)
-
-    comment = Commentator(Slow(), live=True)
+    comment, seen = waiting()
     said = told(comment, [frame(i, reward=float(i == 20)) for i in range(30)])
     assert not any(said)
     seen.set()
@@ -335,14 +333,7 @@ def test_what_was_said_of_a_game_does_not_stand_over_the_next():
 
 
 def test_what_is_still_to_be_said_of_a_game_is_not_said_of_the_next():
-    seen = threading.Event()
-
-    class Slow(Parrot):
-        def caption(self, images, register=None, beam=3):
-            assert seen.wait(60)
-            return super().caption(images, register, beam)
-
-    comment = Commentator(Slow(), live=True)
+    comment, seen = waiting()
     told(comment, of_game("pong"))
     coming, _ = comment._coming
     assert told(comment, of_game("boxing", 3)) == [""] * 3
