@@ -1,10 +1,12 @@
 """Where and how to compute: device, threads, determinism, memory layout, compiling, precision."""
 
 import contextlib
+import ctypes
 import functools
 import logging
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -30,11 +32,29 @@ HOPELESS = 3.0  # times as long as fp32 in a first turn: no other turn is waited
 LONG_SECONDS = 1.0  # of a turn: that is worth a word
 REHEARSAL_GAIN = 1.05  # below this the clock's noise decides, and the safer one is taken
 
+# glibc's mallopt(3): blocks up to MAPPED_BYTES come from the heap, whose free end is kept up to
+# KEPT_BYTES.
+M_MMAP_THRESHOLD, MAPPED_BYTES = -3, 64 * 2**20
+M_TRIM_THRESHOLD, KEPT_BYTES = -1, 512 * 2**20
+
 MEMINFO = Path("/proc/meminfo")  # Linux
 # What PyTorch's allocators of main memory and of Apple's GPUs say, in a plain RuntimeError.
 ALLOCATORS = ("DefaultCPUAllocator", "out of memory")
 # ... and its operations, where --deterministic asks for what they have not.
 NOT_DETERMINISTIC = "does not have a deterministic implementation"
+
+
+def prepare_process() -> None:
+    """What speeds a whole process up on a CPU; a program calls it first, before threads start.
+
+    Denormal numbers count as zeros: they slow updates by a third. And the memory of freed tensors
+    stays with the process where glibc would give it back to the system: with tensors of some MB,
+    mapping pages anew takes up to a sixth of a training's time. Other allocators stay as they are.
+    """
+    torch.set_flush_denormal(True)
+    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
+        mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES)
+        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def find(device: str) -> torch.device:

@@ -20,8 +20,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import torch
-
 # So that this checkout's rooms are found, with `python scripts/play.py` from anywhere.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -29,6 +27,7 @@ import agents
 from agents.atari import PROTOCOLS
 from generators import cards
 from playground import gallery
+from playground.device import prepare_process
 from playground.errors import UserError, nearest
 from scripts.captioning import add_caption, run_caption
 from scripts.dreaming import add_dream, run_dream
@@ -47,7 +46,7 @@ from scripts.watching import run_watch
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
-    torch.set_flush_denormal(True)  # denormals slow a CPU's updates by a third; before any thread
+    prepare_process()
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show spoils nothing
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 import torch
 
+from playground.device import prepare_process
+
 # A shell starts background jobs with Ctrl-C ignored, and what they start inherits it: tests that
 # press it would wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-torch.set_flush_denormal(True)
+prepare_process()
 # One: small tensors gain nothing from more, and lose much beside other work on the machine.
 torch.set_num_threads(1)
 

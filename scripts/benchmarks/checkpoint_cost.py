@@ -35,7 +35,6 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import torch
 
 # So that this checkout's scripts are found.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -43,6 +42,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from agents.atari import Step, VectorAtari
 from agents.dqn import DQN, PRESETS
 from playground.config import to_json
+from playground.device import prepare_process
 from playground.run import Run, device_name, write_json
 from playground.trainer import Trainer, TrainerConfig, seed_everything
 
@@ -134,7 +134,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.quick:
         args.capacity, args.pairs, args.segments = 50_000, 2, 1
-    torch.set_flush_denormal(True)  # as scripts/play.py does
+    prepare_process()  # as scripts/play.py does
     with tempfile.TemporaryDirectory(dir=args.dir) as folder:
         trainer = make(args, Path(folder))
         began = time.monotonic()

@@ -51,6 +51,7 @@ from generators.gan_scores import Features, Scorer
 from playground.backbone import create
 from playground.config import add_arguments, apply_arguments, to_json
 from playground.data import Pictures
+from playground.device import prepare_process
 from playground.run import Run, device_name, write_json
 from playground.trainer import Trainer, TrainerConfig, seed_everything
 from scripts.train_dcgan import pictures_of
@@ -191,7 +192,8 @@ def train_ours(
 def one(args: argparse.Namespace) -> None:
     """One training in a process of its own; its features into a file."""
     who, seed = args.one.split(":")
-    torch.set_flush_denormal(who == "ours")  # ours sets it, the example does not
+    if who == "ours":
+        prepare_process()  # as scripts/play.py does; the example does nothing like it
     pictures, held_out = game_pictures.read(args.pictures)
     neutral = create("mobilenet_v2", weights=args.weights).to(args.device)
     features = Features(neutral, size=EXTRACTOR_PX)
@@ -258,7 +260,7 @@ def speed(args: argparse.Namespace) -> dict[str, Any]:
                 self.began = time.perf_counter()
             return super().step(trainer)
 
-    torch.set_flush_denormal(True)
+    prepare_process()  # of which the example keeps what belongs to the process: its memory
     task = Timed(config, pictures, held_out)
     settings = TrainerConfig(
         steps=args.block * args.blocks + 1, checkpoint_minutes=None, device="cpu"

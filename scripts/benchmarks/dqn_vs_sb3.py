@@ -8,7 +8,7 @@ Both learn with Nature CNN, one update of batch 32 per 4 agent steps, uniform 1-
 steps. SB3: `DQN("CnnPolicy")` on `make_atari_env(..., n_envs=1)` and `VecFrameStack(4)`, all else
 its defaults. Ours: preset "sb3" with --envs environments, driven by `playground.trainer.Trainer`,
 in the precision that it measures to be the fastest. Both processes flush denormals and use as many
-threads as asked for.
+threads as asked for; ours is prepared as play.py prepares its own (`prepare_process`).
 
 Each block is a process of its own. It warms up (exploration falls to its final rate meanwhile, so
 that almost every action asks the network), then times a fixed number of agent steps. The ratio is
@@ -47,6 +47,7 @@ from agents.atari import resolve
 from agents.dqn import DQN, PRESETS, TRAINERS
 from agents.evaluation import interval
 from playground.config import to_json
+from playground.device import prepare_process
 from playground.errors import UserError
 from playground.run import Run, device_name, read_json, write_json
 from playground.trainer import Trainer, TrainerConfig, seed_everything
@@ -161,6 +162,8 @@ def start_block(spec: dict[str, Any]) -> dict[str, Any]:
 
 def run_block(spec: dict[str, Any]) -> dict[str, Any]:
     """Train as `spec` says; agent steps per second after the warm-up, updates, (step, return)s."""
+    if spec["engine"] == "ours":
+        prepare_process()  # as scripts/play.py does
     torch.set_flush_denormal(True)
     torch.set_num_threads(spec["threads"])
     return {"engine": spec["engine"], "seed": spec["seed"]} | (

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from playground.backbone import create, families
-from playground.device import median_seconds
+from playground.device import median_seconds, prepare_process
 from playground.errors import UserError, nearest
 from scripts.benchmarks import measuring
 
@@ -96,7 +96,7 @@ def main() -> int:
     parser.add_argument("--size", type=int, help="height and width in pixels (as made for)")
     parser.add_argument("--seconds", type=float, default=10, help="for each family (10)")
     args = parser.parse_args()
-    torch.set_flush_denormal(True)  # as scripts/play.py does
+    prepare_process()  # as scripts/play.py does
     known = families()
     for name in args.families or ():
         if name not in known:

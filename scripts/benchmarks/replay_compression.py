@@ -40,6 +40,7 @@ import agents
 from agents.atari import resolve
 from agents.dqn import DQN, PRESETS
 from agents.replay import Batch, Replay
+from playground.device import prepare_process
 from playground.errors import UserError
 from playground.run import Run, device_name, write_json
 from playground.trainer import Trainer, TrainerConfig, seed_everything
@@ -61,7 +62,7 @@ def main() -> int:
     add("--json", type=Path, metavar="OUT", help="file for all figures")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)  # as scripts/play.py does
+    prepare_process()  # as scripts/play.py does
     try:
         games = [resolve(game) for game in args.games.split(",")]
     except UserError as error:

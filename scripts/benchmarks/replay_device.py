@@ -39,7 +39,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from agents.dqn import DQN, PRESETS, TRAINERS
-from playground.device import find, median_seconds, timed
+from playground.device import find, median_seconds, prepare_process, timed
 from playground.errors import UserError
 from playground.run import Run, device_name, write_json
 from playground.trainer import Trainer, TrainerConfig, seed_everything
@@ -62,7 +62,7 @@ def main() -> int:
     add("--threads", type=int, help="PyTorch's (its own choice)")
     add("--json", type=Path, metavar="OUT", help="file for all figures")
     args = parser.parse_args()
-    torch.set_flush_denormal(True)  # as scripts/play.py does
+    prepare_process()  # as scripts/play.py does
     rows: list[dict[str, Any]] = []
     try:
         device = find(args.device)

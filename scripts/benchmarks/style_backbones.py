@@ -22,12 +22,12 @@ from pathlib import Path
 # So that this checkout's rooms are found.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import torch
 from torch import Tensor
 
 from generators import style
 from generators.style_easel import find_backbone
 from generators.style_losses import StyleNetwork
+from playground.device import prepare_process
 from playground.gallery import contact_sheet
 from playground.media import write_image
 from scripts.benchmarks.measuring import Row, flags, report, run
@@ -76,7 +76,7 @@ def main() -> int:
     add("--iterations", type=int, default=usual, help=f"at the coarsest scale (default {usual})")
     add("--sheet", type=Path, metavar="FILE", help="all paintings: .png or .jpg")
     args = parser.parse_args()
-    torch.set_flush_denormal(True)  # as play.py does
+    prepare_process()  # as scripts/play.py does
     pictures: dict[str, Tensor] = {}
     report(
         args, "style_backbones", f"{args.size} px", measure(args, pictures),

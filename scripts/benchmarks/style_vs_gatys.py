@@ -43,6 +43,7 @@ from generators import style
 from generators.style_easel import find_backbone, fitting, picture, resized
 from generators.style_losses import StyleNetwork
 from playground.backbone import create
+from playground.device import prepare_process
 from playground.errors import UserError
 from playground.gallery import contact_sheet
 from playground.media import write_image
@@ -229,7 +230,7 @@ def main() -> int:
     add("--json", type=Path, metavar="OUT", help="file for all figures")
     add("--sheet", type=Path, metavar="FILE", help="photo, painting, ours, baseline: .png")
     args = parser.parse_args()
-    torch.set_flush_denormal(True)  # as play.py does; here for both
+    prepare_process()  # as scripts/play.py does; here for both
     if args.threads:
         torch.set_num_threads(args.threads)
     rows, pictures = compare(args)

@@ -1,6 +1,8 @@
 """What the machine says of itself, and how time is measured on it."""
 
 import os
+import platform
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -176,3 +178,28 @@ def test_other_errors_are_not_taken_for_it(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, device.limits_said():
         raise error
     assert caught.value is error
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that is asked")
+def test_a_prepared_process_keeps_the_memory_of_freed_tensors_and_flushes_denormals() -> None:
+    """Else glibc maps each block of 40 MB anew, page by page."""
+    program = """
+import resource
+import torch
+from playground.device import prepare_process
+
+prepare_process()
+for _ in range(3):
+    torch.ones(10 * 2**20)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    torch.ones(10 * 2**20)
+mapped = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(mapped * resource.getpagesize() / (20 * 40 * 2**20), (torch.tensor([1e-39]) * 1).item())
+"""
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-c", program]
+    said = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
+    mapped, denormal = map(float, said.stdout.split())
+    assert mapped < 0.1  # of the bytes that were asked for
+    assert denormal == 0
