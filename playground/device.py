@@ -48,8 +48,8 @@ def prepare_process() -> None:
     """What speeds a whole process up on a CPU; a program calls it first, before threads start.
 
     Denormal numbers count as zeros: they slow updates by a third. And the memory of freed tensors
-    stays with the process where glibc would give it back to the system: with tensors of some MB,
-    mapping pages anew takes up to a sixth of a training's time. Other allocators stay as they are.
+    stays with the process where glibc would give it back to the system, and map it anew page by
+    page at each update: some hundredths of its time. Other allocators stay as they are.
     """
     torch.set_flush_denormal(True)
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):

@@ -59,9 +59,9 @@ def _data(spec: str) -> str:
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     text = f"of each game of --data atari:GAMES (default {CLIPS:,})"
-    parser.add_argument("--clips", type=int, default=CLIPS, metavar="N", help=text)
+    parser.add_argument("--clips", type=int, metavar="N", default=argparse.SUPPRESS, help=text)
     text = f"share of these that wait for points, lost lives and the like (default {EVENTFUL})"
-    parser.add_argument("--eventful", type=float, default=EVENTFUL, metavar="P", help=text)
+    parser.add_argument("--eventful", type=float, metavar="P", default=argparse.SUPPRESS, help=text)
 
 
 def _build(args: argparse.Namespace, config: CaptionConfig, settings: TrainerConfig) -> Captioning:
@@ -76,8 +76,9 @@ def _build(args: argparse.Namespace, config: CaptionConfig, settings: TrainerCon
             )
         learned, held_out = (_photos(config, split, say) for split in SPLITS)
         return Captioning(config, learned, held_out, PHOTOS, settings.steps, settings.seed, words)
-    if not 0 <= args.eventful <= 1:
-        raise UserError(f"--eventful is a share, from 0 to 1, not {args.eventful:g}.")
+    count, eventful = getattr(args, "clips", CLIPS), getattr(args, "eventful", EVENTFUL)
+    if not 0 <= eventful <= 1:
+        raise UserError(f"--eventful is a share, from 0 to 1, not {eventful:g}.")
     games, seed = resolve_all(rest.split(",")), settings.seed
     config = replace(config, data=f"{kind}:{','.join(games)}")  # as frames of theirs call them
     if args.resume:
@@ -86,14 +87,14 @@ def _build(args: argparse.Namespace, config: CaptionConfig, settings: TrainerCon
         caption.rehearse(config, REGISTERS, settings.steps)  # or it is said minutes later
         clips = ranks.by_first(  # played once, not once a process
             lambda: [
-                store.gather(games, args.clips, seed, say, eventful=args.eventful),
+                store.gather(games, count, seed, say, eventful=eventful),
                 store.gather(
                     games,
                     HELD_OUT,
                     seed + HELD_OUT_SEED,
                     say,
                     apart=FAR_APART,
-                    eventful=args.eventful,
+                    eventful=eventful,
                 ),
             ]
         )
@@ -205,6 +206,7 @@ CAPTION = Door(
     commands=_commands,
     limits=_limits,
     arguments=_arguments,
+    gathering=("clips", "eventful"),
     movable=("data", "updates", "critical", "critical_rate", "imitation"),
     finish=_finish,
 )

@@ -32,7 +32,7 @@ def _settings(preset: str, args: argparse.Namespace) -> tuple[DCGANConfig, Train
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     text = f"of each game of --data atari:GAMES (default {FRAMES:,})"
-    parser.add_argument("--frames", type=int, default=FRAMES, metavar="N", help=text)
+    parser.add_argument("--frames", type=int, metavar="N", default=argparse.SUPPRESS, help=text)
 
 
 def _build(args: argparse.Namespace, config: DCGANConfig, settings: TrainerConfig) -> DCGAN:
@@ -42,7 +42,8 @@ def _build(args: argparse.Namespace, config: DCGANConfig, settings: TrainerConfi
         learned, held_out = game_pictures.read(Path(args.resume) / KEPT)
     else:
         say = to_stderr if ranks.rank() == 0 else lambda text: None  # once, not once a process
-        learned, held_out = pictures_of(config.data, config.size, args.frames, settings.seed, say)
+        frames = getattr(args, "frames", FRAMES)
+        learned, held_out = pictures_of(config.data, config.size, frames, settings.seed, say)
     task = DCGAN(config, learned, held_out, settings.seed)
     if games:
         task.keep = lambda run: game_pictures.save(run / KEPT, [learned, held_out])
@@ -134,6 +135,7 @@ DREAMS = Door(
     commands=_commands,
     limits=_limits,
     arguments=_arguments,
+    gathering=("frames",),
     movable=("data",),
     about={"score": "-fid"},
     finish=_finish,

@@ -38,7 +38,7 @@ def _settings(preset: str, args: argparse.Namespace) -> tuple[PainterConfig, Tra
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     text = f"pairs of frames of each game of --data atari:GAMES (default {FRAMES:,})"
-    parser.add_argument("--frames", type=int, default=FRAMES, metavar="N", help=text)
+    parser.add_argument("--frames", type=int, metavar="N", default=argparse.SUPPRESS, help=text)
 
 
 def _build(args: argparse.Namespace, config: PainterConfig, settings: TrainerConfig) -> PainterTask:
@@ -48,8 +48,9 @@ def _build(args: argparse.Namespace, config: PainterConfig, settings: TrainerCon
     found = paintings(config.styles)
     say = to_stderr if ranks.rank() == 0 else lambda text: None  # once, not once a process
     kept = Path(args.resume) / KEPT if args.resume else None
+    frames = getattr(args, "frames", FRAMES)
     learned, held_out, played = sources_of(
-        config.data, config.size, args.frames, settings.seed, kept, say
+        config.data, config.size, frames, settings.seed, kept, say
     )
     task = PainterTask(config, found, learned, held_out, settings.steps, settings.seed, say)
     if played:
@@ -184,6 +185,7 @@ STYLE = Door(
     commands=_commands,
     limits=_limits,
     arguments=_arguments,
+    gathering=("frames",),
     movable=("data", "styles", "add", "weights", "updates"),
     about={"score": "-loss"},
     finish=_finish,

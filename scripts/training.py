@@ -49,6 +49,7 @@ class Door:
     # what only the built task knows of a new training's limits
     limits: Callable[[Any, TrainerConfig], TrainerConfig] = lambda task, settings: settings
     arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None  # flags of its own
+    gathering: tuple[str, ...] = ()  # those of what is gathered once; not given leave no trace
     movable: tuple[str, ...] = ()  # settings that a resumed run may be given anew
     about: Mapping[str, Any] = field(default_factory=dict)  # kept in config.json beside them
     finish: Callable[[Any, Run], list[str]] = lambda task, run: []  # pictures; sentences to print
@@ -155,7 +156,7 @@ def resumed(args: argparse.Namespace, door: Door) -> tuple[Run, Any, TrainerConf
     config: Any = from_json(door.config_class, run.settings["config"])
     settings = from_json(TrainerConfig, run.settings.get("trainer", {}))
     learning = ("seed", "accumulate", "clip_norm", "ema")  # of the trainer's settings
-    for key in ("name", "preset", "engine", *learning, *to_json(config)):
+    for key in ("name", "preset", "engine", *door.gathering, *learning, *to_json(config)):
         if key not in door.movable and getattr(args, key, None) is not None:
             flag = "--" + key.replace("_", "-")
             raise UserError(f"A resumed run keeps its settings: leave out {flag}.")

@@ -149,6 +149,9 @@ def test_clips_of_games_are_kept_in_the_run(played, capsys):
     assert main(["train", "caption", "--resume", str(played), "--steps", "3"]) == 0
     more = ["--updates", "6", "--critical", "3", "--steps", "6"]  # rewarded by facts
     assert main(["train", "caption", "--resume", str(played), *more]) == 0
+    for flag, value in (("--clips", "9"), ("--eventful", "0.5")):
+        assert main(["train", "caption", "--resume", str(played), *more, flag, value]) == 2
+        assert f"leave out {flag}." in capsys.readouterr().err
     paid = [f"reward_{r}" for r in ("describe", "comment")]
     assert [sum(name in line for line in run.metrics()) for name in paid] == [1, 2]
 

@@ -249,8 +249,9 @@ def test_a_resumed_run_keeps_its_pictures(trained, tmp_path, capsys):
     again = ["train", "dcgan", "--resume", str(run), "--steps", "6"]
     assert main([*again, "--data", str(other)]) == 2
     assert "does not hold the pictures" in capsys.readouterr().err
-    assert main([*again, "--width", "9"]) == 2
-    assert "leave out --width" in capsys.readouterr().err
+    for flag in ("--width", "--frames"):
+        assert main([*again, flag, "9"]) == 2
+        assert f"leave out {flag}." in capsys.readouterr().err
     assert (run / "last.safetensors").read_bytes() == before
     assert checkpoint.load(run / "checkpoints")[0] == 4
 

@@ -74,8 +74,9 @@ def test_photos_and_games_a_run_and_going_on(capsys, monkeypatch):
     assert load(run / "last.safetensors").card["updates"] == 4
     _, saved = checkpoint.load(run / "checkpoints")
     assert saved["state"]["horizon"] == Run.open(run).settings["config"]["updates"] == 4
-    assert main(["train", "style", "--resume", str(run), "--width", "4"]) == 2
-    assert "leave out --width" in capsys.readouterr().err
+    for flag in ("--width", "--frames"):
+        assert main(["train", "style", "--resume", str(run), flag, "4"]) == 2
+        assert f"leave out {flag}." in capsys.readouterr().err
 
 
 def test_a_style_is_added_by_name(capsys):
