@@ -70,9 +70,10 @@ from torch import Tensor
 from agents.atari import VectorAtari
 from agents.device_rows import DeviceRows, on_device
 from agents.losses import loss_of
-from agents.playing import Playing
+from agents.playing import Playing, network_of
 from agents.presets import PRESETS, SB3, TRAINERS, DQNConfig, preset
-from agents.replay import Replay, ReplayFiles
+from agents.replay import Replay, ReplayFiles, drawable, ring_steps
+from agents.screen import STACK
 from agents.targets import epsilon_at, td_target
 from playground import ranks
 from playground.device import available_memory
@@ -88,6 +89,7 @@ __all__ = [
     "SB3",
     "TRAINERS",
     "DQNConfig",
+    "check",
     "check_memory",
     "epsilon_at",
     "preset",
@@ -118,23 +120,54 @@ def check_memory(config: DQNConfig, processes: int, engine: str = "ours", fewer:
         )
 
 
+def enough(config: DQNConfig) -> int:
+    """Transitions of which a batch can be drawn: never final rows alone."""
+    return max(config.batch_size, 2 * config.envs)
+
+
+def check_replay(config: DQNConfig) -> None:
+    """UserError where no batch could ever be drawn from the replay."""
+    c = config
+    ring = ring_steps(c.replay_capacity, c.envs, c.n_step, STACK)
+    full = drawable(ring, c.envs, c.n_step, STACK)
+    if full < enough(c):
+        raise UserError(
+            f"--replay-capacity {c.replay_capacity} leaves {full} transitions to draw from, and a "
+            f"batch needs {enough(c)}: raise it, or lower --batch-size or --envs."
+        )
+
+
+def check(config: DQNConfig, steps: int | None) -> None:
+    """UserError for what no new training can use, before anything of it is built.
+
+    Args:
+        steps: agent steps of the training, where it has so many.
+    """
+    config.check()
+    with torch.device("meta"):  # its shapes alone
+        network_of(config, actions=1)
+    if config.algorithm == "pqn":
+        return
+    check_replay(config)
+    if steps is not None and steps <= config.warmup:
+        raise UserError(
+            f"Nothing would be learned in --steps {steps}: the first update comes after "
+            f"--warmup {config.warmup}. Train for longer, or warm up for less."
+        )
+
+
 class DQN(Playing):
     """The training task: N games played by exploration, one learner, one replay."""
 
-    def __init__(self, config: DQNConfig, seed: int = 0) -> None:
-        super().__init__(config, seed, VectorAtari)
+    def __init__(self, config: DQNConfig, seed: int = 0, going_on: bool = False) -> None:
+        super().__init__(config, seed, VectorAtari, going_on)
+        check_replay(config)
         self.target = self._network().requires_grad_(False)
         self.target.load_state_dict(self.online.state_dict())
         self.optimizers = {"online": self._optimizer()}
         check_memory(config, ranks.local_world())
         self.replay = self._replay()
-        self.enough = max(config.batch_size, 2 * config.envs)  # to draw: never final rows alone
-        if self.replay.len_when_full < self.enough:
-            raise UserError(
-                f"--replay-capacity {config.replay_capacity} leaves {self.replay.len_when_full} "
-                f"transitions to draw from, and a batch needs {self.enough}: raise it, or lower "
-                "--batch-size or --envs."
-            )
+        self.enough = enough(config)
         self.files: ReplayFiles | None = None
         self.marks: list[int] = []  # vector steps of the replay at the newest checkpoints
         self.dropped = -1  # the mark up to which old rows were removed

@@ -53,18 +53,36 @@ def _threads(config: DQNConfig) -> int:
     return max(1, min(config.envs, together // ranks.local_world()))
 
 
+def network_of(config: DQNConfig, actions: int) -> QNetwork:
+    """A new network as the settings describe it, for so many actions; UserError for what no
+    network can be.
+    """
+    c = config
+    return QNetwork(
+        actions, backbone=c.backbone, width=c.width, hidden=c.hidden,
+        dueling=c.dueling, layer_norm=c.layer_norm, trunk_norm=c.trunk_norm,
+        max_pool=c.max_pool, noise=c.noise, distribution=c.distribution,
+        quantiles=c.quantiles, atoms=c.atoms, v_min=c.v_min, v_max=c.v_max,
+    )  # fmt: skip
+
+
 class Playing(nn.Module):
     """N games played by exploration with a network ``online`` that a subclass trains.
 
     Args:
         environments: the class of ``agents.atari.VectorAtari``, or one like it.
+        going_on: whether its weights will be a checkpoint's, not those of ``config.start``.
     """
 
     unit = "agent steps"
     panel_stride = FRAMES_PER_SECOND  # one picture a second
 
     def __init__(
-        self, config: DQNConfig, seed: int, environments: Callable[..., VectorAtari]
+        self,
+        config: DQNConfig,
+        seed: int,
+        environments: Callable[..., VectorAtari],
+        going_on: bool = False,
     ) -> None:
         super().__init__()
         config.check()
@@ -74,7 +92,7 @@ class Playing(nn.Module):
         self.envs = environments(self.game, config.envs, self.rules, seed, _threads(config))
         self.rng = np.random.Generator(np.random.PCG64([seed, 1]))
         self.online = self._network()
-        if config.start is not None:
+        if config.start is not None and not going_on:
             self._learn_on(load(config.start))
         self.run: Run | None = None
         self.refill = False
@@ -88,13 +106,7 @@ class Playing(nn.Module):
         self._evaluation: Evaluation | None = None  # the newest
 
     def _network(self) -> QNetwork:
-        c = self.config
-        return QNetwork(
-            self.envs.num_actions, backbone=c.backbone, width=c.width, hidden=c.hidden,
-            dueling=c.dueling, layer_norm=c.layer_norm, trunk_norm=c.trunk_norm,
-            max_pool=c.max_pool, noise=c.noise, distribution=c.distribution,
-            quantiles=c.quantiles, atoms=c.atoms, v_min=c.v_min, v_max=c.v_max,
-        )  # fmt: skip
+        return network_of(self.config, self.envs.num_actions)
 
     def _learn_on(self, agent: Agent) -> None:
         """Begin with the weights of another agent's network; UserError for one that is built

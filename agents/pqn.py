@@ -70,8 +70,8 @@ class Rollout:
 class PQN(Playing):
     """The training task: N games played by exploration, learned from rollout by rollout."""
 
-    def __init__(self, config: DQNConfig, seed: int = 0) -> None:
-        super().__init__(config, seed, VectorAtari)
+    def __init__(self, config: DQNConfig, seed: int = 0, going_on: bool = False) -> None:
+        super().__init__(config, seed, VectorAtari, going_on)
         self.optimizers = {"online": self._optimizer()}
         self.rollout = Rollout.empty(config.rollout, config.envs)
 

@@ -104,6 +104,26 @@ class SumTree:
         return node - self.first_leaf
 
 
+def ring_steps(capacity: int, num_envs: int, n_step: int, stack: int) -> int:
+    """Vector steps of a ring for ``capacity`` transitions; UserError where it would be too short.
+
+    Args: those of `Replay`.
+    """
+    steps = math.ceil(capacity * (1 + SPARE) / num_envs)
+    if steps <= stack + n_step:
+        raise UserError(
+            f"A replay of {capacity} transitions is too small for {num_envs} environments and "
+            f"{n_step}-step returns; raise --replay-capacity to at least "
+            f"{(stack + n_step + 1) * num_envs}."
+        )
+    return steps
+
+
+def drawable(steps: int, num_envs: int, n_step: int, stack: int) -> int:
+    """Transitions that can be drawn from a full ring of so many vector steps."""
+    return (steps - stack + 1 - n_step) * num_envs
+
+
 class Replay:
     """A ring of ``capacity`` transitions from ``num_envs`` environments.
 
@@ -138,13 +158,7 @@ class Replay:
         self.num_envs, self.n_step, self.stack = num_envs, n_step, stack
         self.gamma, self.alpha, self.reward_clip = gamma, priority_exponent, reward_clip
         self.frame_shape = frame_shape
-        self.steps = math.ceil(capacity * (1 + SPARE) / num_envs)  # T, vector steps in the ring
-        if self.steps <= stack + n_step:
-            raise UserError(
-                f"A replay of {capacity} transitions is too small for {num_envs} environments "
-                f"and {n_step}-step returns; raise --replay-capacity to at least "
-                f"{(stack + n_step + 1) * num_envs}."
-            )
+        self.steps = ring_steps(capacity, num_envs, n_step, stack)  # T
         self.capacity = capacity
         rows = self.steps * num_envs
         # Its row after the last is the zero frame before an episode's start.
@@ -171,7 +185,7 @@ class Replay:
     @property
     def len_when_full(self) -> int:
         """What `len` is from then on."""
-        return (self.steps - self.stack + 1 - self.n_step) * self.num_envs
+        return drawable(self.steps, self.num_envs, self.n_step, self.stack)
 
     @property
     def frames(self) -> Tensor:

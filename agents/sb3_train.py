@@ -15,6 +15,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -30,12 +31,13 @@ from torch.nn import functional as F
 from agents import sb3
 from agents.agent import Agent
 from agents.atari import protocol, resolve
-from agents.dqn import DQNConfig
+from agents.dqn import SB3_BYTES, DQNConfig, check_memory
 from agents.evaluation import CONFIRMING_SEEDS, Evaluation, Stopped, evaluate, pooled
 from agents.qnetwork import QNetwork
 from agents.rmsprop import CenteredRMSprop
+from agents.targets import epsilon_at
 from playground import signals
-from playground.device import set_up
+from playground.device import limits_said, set_up
 from playground.errors import UserError
 from playground.run import Run
 from playground.trainer import TrainerConfig, due
@@ -78,12 +80,18 @@ def build(config: DQNConfig, settings: TrainerConfig) -> DQN:
         (settings.precision not in ("auto", "fp32"), f"--precision {settings.precision}"),
         (settings.accumulate > 1, "--accumulate"),
         (settings.ema is not None, "--ema"),
+        (settings.devices > 1, "--devices"),
+        (settings.compile, "--compile"),
+        (settings.seed >= 2**32, "--seed of 2^32 or more"),
     ):
         if wrong:
             raise UserError(f"Stable-Baselines3's DQN has no {flag}; leave it out (--preset sb3).")
     few, many = sorted((c.envs, c.train_every))
     if many % few:
         raise UserError("--engine sb3 needs --envs to divide --train-every, or the reverse.")
+    total = settings.steps or ENDLESS
+    capacity = min(c.replay_capacity, total)  # no more than will ever be filled
+    check_memory(replace(c, replay_capacity=capacity), processes=1, engine="sb3")
     device = set_up(settings.device, settings.threads, settings.deterministic)
     env = sb3.as_vec_env(
         c.game, c.envs, c.protocol, settings.seed, clip_rewards=c.reward_clip is not None,
@@ -92,15 +100,16 @@ def build(config: DQNConfig, settings: TrainerConfig) -> DQN:
     network = {
         "backbone": c.backbone, "width": c.width, "hidden": c.hidden, "layer_norm": c.layer_norm,
     }  # fmt: skip
-    total = settings.steps or ENDLESS
-    capacity = min(c.replay_capacity, total)  # no more than will ever be filled
+    explored, last = c.epsilon_steps, c.epsilon_end
+    if explored > total:  # SB3's exploration ends within the training: at what ours has come to
+        explored, last = total, epsilon_at(total, c.epsilon_start, c.epsilon_end, c.epsilon_steps)
     make = partial(
         DQN, "CnnPolicy", env, learning_rate=c.learning_rate, buffer_size=capacity,
         learning_starts=c.warmup, batch_size=c.batch_size, tau=c.target_tau, gamma=c.gamma,
         train_freq=max(c.train_every // c.envs, 1), gradient_steps=max(c.envs // c.train_every, 1),
         n_steps=c.n_step, target_update_interval=c.target_every * c.train_every,
-        exploration_fraction=min(c.epsilon_steps / total, 1.0),
-        exploration_initial_eps=c.epsilon_start, exploration_final_eps=c.epsilon_end,
+        exploration_fraction=explored / total, exploration_initial_eps=c.epsilon_start,
+        exploration_final_eps=last,
         max_grad_norm=10.0 if settings.clip_norm is None else settings.clip_norm,
         policy_kwargs={
             "net_arch": [], "features_extractor_class": BackboneExtractor,
@@ -116,8 +125,11 @@ def build(config: DQNConfig, settings: TrainerConfig) -> DQN:
         env.close()
         raise UserError(
             f"Stable-Baselines3's replay of {capacity:,} agent steps takes "
-            f"{capacity * 2 * 4 * 84 * 84 / 1e9:.1f} GB, too much here: lower --replay-capacity."
+            f"{capacity * SB3_BYTES / 1e9:.1f} GB, too much here: lower --replay-capacity."
         ) from error
+    except RuntimeError:  # of PyTorch: the network's memory
+        env.close()
+        raise
 
 
 def agent_of(model: DQN, config: DQNConfig) -> Agent:
@@ -144,7 +156,8 @@ def train(
     Leaves in the run: metrics, last.safetensors, best.safetensors, and sb3.zip where SB3's own
     network can hold the agent.
     """
-    model = build(config, settings)
+    with limits_said():
+        model = build(config, settings)
     agent = agent_of(model, config)
     watcher = Watcher(config, settings, run, agent, on_progress)
     try:

@@ -28,6 +28,7 @@ from scripts.report_runs import SHORT, Trained, about, mean_curve, methods_of, t
 from scripts.scoring import counted, dumps
 
 KINDS = ("evaluation", "training")
+FRESH = 0.98  # of what is compared: less is told
 
 
 def add_report(verb: argparse.ArgumentParser) -> None:
@@ -296,10 +297,17 @@ def _notes(methods: dict[str, list[Trained]]) -> list[str]:
         if bare := [run.path.name for run in members if not run.evaluations]:
             verb = "has" if len(bare) == 1 else "have"
             notes.append(f"{listed(bare)} {verb} no evaluation yet: training returns alone count.")
+        for run in members:
+            last = run.evaluations[-1].step if run.evaluations else run.steps
+            if last < FRESH * run.steps:
+                notes.append(
+                    f"{run.path.name} has {run.steps:,} agent steps, and was last evaluated after "
+                    f"{last:,}: its score is of then."
+                )
         for game in sorted({run.game for run in members}):
             here = [run for run in members if run.game == game]
             steps = [run.steps for run in here]
-            if min(steps) < 0.98 * max(steps):
+            if min(steps) < FRESH * max(steps):
                 notes.append(
                     f"{method} in {game}: runs of {min(steps):,} to {max(steps):,} agent steps; "
                     "the score is each run's last; the mean curve ends with the shortest, those "

@@ -31,6 +31,7 @@ BREAK_OFF_SECONDS = 20.0  # what a child asked twice to end is given
 # In config.json, of a training that has no other end: the sweep's hours, its share of which it had.
 TIME_IS_UP = "sweep_time_is_up"
 ENDED_EARLY = "ended early"  # the state of one that cannot go on: its weights are all there is
+MISTAKE = 2  # status of one that says what of its settings is wrong: it would say so again
 STOPPED = (130, -signal.SIGTERM)  # statuses of one that was asked to end before it began
 
 
@@ -88,6 +89,22 @@ class Job:
         return max(0.0, min(left)) if left else None
 
 
+def is_done(path: Path, steps: int) -> bool:
+    """Whether a run has so many agent steps, saved, and the evaluation that comes after them.
+
+    Without that one, given up or never reached, going on with it makes it first.
+    """
+    try:
+        run = Run.open(path)
+    except UserError:
+        return False
+    if run.settings.get("engine") != "sb3":  # which saves nothing to go on from
+        saved = (run.path / "checkpoints").glob("step_*")
+        if max((int(folder.name[5:]) for folder in saved), default=-1) < steps:
+            return False
+    return any("evaluate/score" in line and line["step"] >= steps for line in run.metrics())
+
+
 def share(hours_left: float, waiting: int, jobs: int) -> float:
     """Hours of the next of so many waiting trainings; see the module's top."""
     return hours_left / math.ceil(waiting / jobs)
@@ -96,7 +113,8 @@ def share(hours_left: float, waiting: int, jobs: int) -> float:
 class Sweep:
     """Runs `command(job)` for each waiting job, `at_once` at a time, until all ended.
 
-    stderr of a job goes to the file `logs/NAME.txt`.
+    stderr of a job goes to the file `logs/NAME.txt`. `hours` are shared equally (see the module's
+    top), or with `in_turn` each may use up what is left.
     """
 
     def __init__(
@@ -107,9 +125,10 @@ class Sweep:
         hours: float | None = None,
         steps: int | None = None,
         logs: Path = Path("logs"),
+        in_turn: bool = False,
     ) -> None:
         self.jobs, self.command, self.at_once = jobs, command, at_once
-        self.hours, self.steps, self.logs = hours, steps, logs
+        self.hours, self.steps, self.logs, self.in_turn = hours, steps, logs, in_turn
         self.queue = [job for job in jobs if job.state == "waiting"]
         self.running: list[Job] = []
         self.interrupted = False
@@ -146,7 +165,7 @@ class Sweep:
             job = self.queue[0]
             if self.hours is not None:
                 left = self.hours - (time.monotonic() - self._began) / 3600
-                job.hours = share(left, len(self.queue), self.at_once)
+                job.hours = left if self.in_turn else share(left, len(self.queue), self.at_once)
                 if job.hours < min(LEAST_HOURS, self.hours / len(self.jobs) / 2):
                     for late in self.queue:
                         late.state = "not started"
@@ -196,13 +215,15 @@ class Sweep:
     def _ended(self, job: Job, status: int) -> None:
         """Finished, saved before its end, or failed."""
         elapsed = (time.monotonic() - job.began) / 3600
-        if status != 0 and not (job.asked and status in STOPPED):
-            self._failed(job, _last_line(self.logs / f"{job.name}.txt") or _death(status))
+        done = self.steps is not None and is_done(job.path, self.steps)
+        if status != 0 and not done and not (job.asked and status in STOPPED):
+            why = _last_line(self.logs / f"{job.name}.txt") or _death(status)
+            self._failed(job, why, again=status != MISTAKE)
             return
         job.state, job.said = "saved" if _saved(job) else "not started", ""
         if job.state == "not started" and _weights_alone(job):
             job.state, job.said = ENDED_EARLY, "Stable-Baselines3 cannot resume"
-        if self.steps is not None and job.figures.get("step", 0) >= self.steps:
+        if done:
             job.state = "finished"
         elif job.hours is not None and elapsed >= job.hours:
             job.said = "its time is up"
@@ -210,9 +231,9 @@ class Sweep:
                 job.state = "finished"
                 Run.open(job.path).update(**{TIME_IS_UP: self.hours})
 
-    def _failed(self, job: Job, why: str) -> None:
+    def _failed(self, job: Job, why: str, again: bool = True) -> None:
         job.said = why
-        if job.tries < TRIES and not self.interrupted:
+        if again and job.tries < TRIES and not self.interrupted:
             job.state = "waiting"
             job.said = f"failed, and is tried again: {why}"
             self.queue.append(job)

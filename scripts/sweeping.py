@@ -40,7 +40,7 @@ from playground.run import Run
 from playground.trainer import TrainerConfig
 from scripts import report_page, reporting
 from scripts.following import SCRIPT
-from scripts.sweep_queue import ENDED_EARLY, TIME_IS_UP, Job, Sweep
+from scripts.sweep_queue import ENDED_EARLY, TIME_IS_UP, Job, Sweep, is_done
 from scripts.training import PLAY, Door, fresh, quoted
 
 FLAGS = ("games", "seeds", "jobs")  # what makes a training a sweep
@@ -154,6 +154,7 @@ def _check(job: Job, args: argparse.Namespace, door: Door) -> None:
     mine.game, mine.seed = job.game, job.seed
     config, settings = fresh(mine, door)
     if not job.path.exists():
+        door.check(config, settings)
         return
     try:
         run = Run.open(job.path)
@@ -186,10 +187,7 @@ def _finished(run: Run, steps: int | None, hours: float | None) -> bool:
     if steps is None:
         had = run.settings.get(TIME_IS_UP)
         return had is not None and hours is not None and had >= hours
-    saved = [int(path.name[5:]) for path in (run.path / "checkpoints").glob("step_*")]
-    if run.settings.get("engine") == "sb3":  # it saves none
-        saved = [line["step"] for line in run.metrics() if "evaluate/score" in line]
-    return max(saved, default=-1) >= steps
+    return is_done(run.path, steps)
 
 
 def _words_of_all(words: Sequence[str]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import replace
 
 from agents import dqn, pqn
@@ -35,6 +34,7 @@ def run_train_dqn(args: argparse.Namespace) -> None:
     if args.watch:
         following.need_display()
     config, settings = training.fresh(args, replace(DQN, preset="sb3"))
+    dqn.check(config, settings.steps)
     run = training.create(args, DQN, config, settings, engine="sb3")
     game, limits = resolve(config.game), training.until(settings, DQN.unit)
     print(f"Training {game} on Stable-Baselines3 into {run.path}, {limits}.")
@@ -52,16 +52,8 @@ def _build(
     args: argparse.Namespace, config: dqn.DQNConfig, settings: TrainerConfig
 ) -> dqn.DQN | pqn.PQN:
     learner = pqn.PQN if config.algorithm == "pqn" else dqn.DQN
-    ends = math.inf if settings.steps is None or args.resume else settings.steps
-    if learner is dqn.DQN and ends <= config.warmup:
-        raise UserError(
-            f"Nothing would be learned in --steps {settings.steps}: the first update comes after "
-            f"--warmup {config.warmup}. Train for longer, or warm up for less."
-        )
-    if args.resume:
-        config = replace(config, start=None)  # all weights are in the checkpoint
     try:
-        task = learner(config, settings.seed)
+        task = learner(config, settings.seed, going_on=bool(args.resume))
     except MemoryError:
         lower = "--rollout or --envs" if config.algorithm == "pqn" else "--replay-capacity"
         raise UserError(
@@ -126,6 +118,7 @@ DQN = Door(
     settings=_settings,
     label=lambda config: resolve(config.game),
     build=_build,
+    check=lambda config, settings: dqn.check(config, settings.steps),
     figures=("return", "epsilon", "loss", "q"),
     commands=_commands,
     arguments=_arguments,

@@ -20,7 +20,7 @@ from typing import Any
 
 from playground import gallery
 from playground.config import add_arguments, apply_arguments, from_json, to_json
-from playground.device import set_up
+from playground.device import limits_said, set_up
 from playground.errors import UserError
 from playground.run import Run
 from playground.trainer import Trainer, TrainerConfig, launched, seed_everything
@@ -48,6 +48,8 @@ class Door:
     commands: Callable[[Run], list[tuple[str, str]]]  # (what it does, command) for the summary
     # what only the built task knows of a new training's limits
     limits: Callable[[Any, TrainerConfig], TrainerConfig] = lambda task, settings: settings
+    # UserError for a new training's settings that are of no use, before anything is built
+    check: Callable[[Any, TrainerConfig], None] = lambda config, settings: None
     arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None  # flags of its own
     gathering: tuple[str, ...] = ()  # those of what is gathered once; not given leave no trace
     movable: tuple[str, ...] = ()  # settings that a resumed run may be given anew
@@ -82,6 +84,7 @@ def run_train(args: argparse.Namespace, door: Door) -> None:
         run, config, settings = resumed(args, door)
     else:
         run, (config, settings) = None, fresh(args, door)
+        door.check(config, settings)
     with launched(settings):  # in as many processes as asked for; the first one comes out of it
         run = _train(args, door, run, config, settings)
     summary(run, door.commands(run))
@@ -95,7 +98,8 @@ def _train(
     # Already here: building a task may take minutes of playing or of looking at pictures.
     set_up(settings.device, settings.threads, settings.deterministic)
     seed_everything(settings.seed)
-    task = door.build(args, config, settings)
+    with limits_said():
+        task = door.build(args, config, settings)
     config = task.config  # with what was made of "none", or of a game's long name
     if run is None:
         settings = door.limits(task, settings)
@@ -170,7 +174,7 @@ def removed_if_empty(run: Run) -> Iterator[None]:
     """A mistake that shows before anything was learned, or a Ctrl-C, leaves no run behind."""
     try:
         yield
-    except (UserError, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt) as error:
         stopped, begun = isinstance(error, KeyboardInterrupt), any(run.checkpoints.iterdir())
         if begun and stopped:
             raise KeyboardInterrupt(f"Interrupted; {run.path} has what was saved.") from None

@@ -6,28 +6,26 @@
 Pong and Breakout. The whole is the preset "laptop" with what its size can carry of the newer
 ingredients: implicit quantiles with Munchausen, 3-step returns, prioritised replay, a dueling head,
 LayerNorm. Each arm leaves one out; "laptop" itself is an arm, too, for what the newer ones add
-together. Each cell (arm, game, seed) is one `play.py train dqn`, its command is printed; what is
-done is not trained again, and an interrupted one goes on where it was saved, so that the same
-command is repeated until nothing is left. With --hours it ends after so many, a cell being
-interrupted where it stands. With --known FILE, an ablation.json of before, cells whose scores stand
-there are not trained here, even where their runs are gone: so machines of several kinds share the
-work. Those of one game and seed, which are compared with each other, are trained in one precision:
-that of those that are there, --precision where there is none yet.
+together. Each cell (arm, game, seed) is one `play.py train dqn`, --jobs of them at a time, its
+command is printed; what is done is not trained again, and an interrupted one goes on where it was
+saved, so that the same command is repeated until nothing is left. With --hours it ends after so
+many, cells being interrupted where they stand. With --known FILE, an ablation.json of before, cells
+whose scores stand there are not trained here, even where their runs are gone: so machines of
+several kinds share the work. Those of one game and seed, which are compared with each other, are
+trained in one precision: that of those that are there, --precision where there is none yet.
 
 The score of a cell is the mean of its last 100 training games (--score evaluation: its last
-evaluation). In the end a table on stdout, and ablation.json in --runs: both scores of each cell
-with its precision and commit; each game's mean over seeds; human-normalised means over games with
-a stratified bootstrap's 95 % interval; and for each arm the probability that the whole beats it on
-a game drawn at random, with its interval (`agents.statistics`). Three seeds make wide intervals:
-one that holds 0.5 shows nothing.
+evaluation). In the end a table on stdout, and ablation.json in --runs: both scores of each cell,
+the known ones too, with its precision and commit; and of the table each game's mean over seeds;
+human-normalised means over games with a stratified bootstrap's 95 % interval; for each arm the
+probability that the whole beats it on a game drawn at random, with its interval
+(`agents.statistics`). Three seeds make wide intervals: one that holds 0.5 shows nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,6 +40,7 @@ from agents.statistics import aggregates, improvement, normalised
 from playground.device import FABRIC_PRECISION
 from playground.errors import UserError
 from playground.run import Run, read_json, write_json
+from scripts.sweep_queue import Job, Sweep, is_done
 
 PLAY = Path(__file__).parents[1] / "play.py"
 WHOLE = "--distribution iqn --quantiles 8 --munchausen 0.9"  # beside the preset "laptop"
@@ -78,6 +77,8 @@ def main() -> int:
     try:
         games = [resolve(game) for game in args.games.split(",")]
         arms = chosen(args.arms)
+        if args.jobs < 1:
+            raise UserError("--jobs must be at least 1.")
         known = read_known(args)
     except UserError as error:
         print(error, file=sys.stderr)
@@ -105,6 +106,7 @@ def arguments() -> argparse.Namespace:
     text = "of games and seeds of which nothing is trained yet (fp32)"
     add("--precision", choices=tuple(FABRIC_PRECISION), default="fp32", help=text)
     add("--threads", type=int, help="CPU threads of a training (PyTorch's choice)")
+    add("--jobs", type=int, default=1, help="trainings at a time (1)")
     add("--hours", type=float, help="end after so many, to go on by the same command")
     add("--flags", default="", help="more flags for every training, in one word")
     add("--score", choices=tuple(SCORES), default="training", help="what is compared (training)")
@@ -160,35 +162,33 @@ def is_there(folder: Path) -> bool:
 
 
 def train(cells: list[Cell], args: argparse.Namespace, known: dict[Cell, dict[str, Any]]) -> bool:
-    """Train cell by cell; whether all of them have their steps."""
-    began = time.monotonic()
-    for cell in cells:
-        command = command_of(cell, args, precision(cell, args, known))
-        if not command:
-            continue
-        if args.hours is not None:
-            left = args.hours - (time.monotonic() - began) / 3600
-            if left <= 0:
-                break
-            command += ["--hours", f"{left:.4f}"]
-        print(" ".join(command), flush=True)
-        status = subprocess.run(command).returncode
-        if status:
-            print(f"{cell.folder(args.runs)} ended with status {status}.", file=sys.stderr)
-            return False
-    return all(is_done(cell, args) for cell in cells)
+    """Train what is not done yet; whether all of them are done then."""
+    waiting = {
+        cell.folder(args.runs).name: cell
+        for cell in cells
+        if not is_done(cell.folder(args.runs), args.steps)
+    }
 
+    def command(job: Job) -> list[str]:
+        cell = waiting[job.name]
+        words = command_of(cell, args, precision(cell, args, known))
+        words += [] if job.hours is None else ["--hours", f"{job.hours:.4f}"]
+        print(" ".join(words), flush=True)
+        return words
 
-def is_done(cell: Cell, args: argparse.Namespace) -> bool:
-    """Whether it has its steps, in --runs."""
-    checkpoints = (cell.folder(args.runs) / "checkpoints").glob("step_*")
-    return max((int(path.name[5:]) for path in checkpoints), default=-1) >= args.steps
+    jobs = [
+        Job(name, cell.game, cell.seed, cell.folder(args.runs)) for name, cell in waiting.items()
+    ]
+    logs = args.runs / "logs"
+    Sweep(jobs, command, args.jobs, args.hours, args.steps, logs, in_turn=True).run()
+    for job in jobs:
+        if job.state == "failed":
+            print(f"{job.path}: {job.said} (all that it said is in {logs}).", file=sys.stderr)
+    return all(job.state == "finished" for job in jobs)
 
 
 def command_of(cell: Cell, args: argparse.Namespace, precision: str) -> list[str]:
-    """What trains a cell, or goes on with it; nothing where it is done."""
-    if is_done(cell, args):
-        return []
+    """What trains a cell, or goes on with it."""
     folder = cell.folder(args.runs)
     computed = ["--precision", precision]
     computed += ["--threads", str(args.threads)] if args.threads else []
@@ -206,7 +206,7 @@ def trained(cells: list[Cell], args: argparse.Namespace) -> Iterator[tuple[Cell,
     """`RESULT` of each cell that has its steps in --runs."""
     for cell in cells:
         folder = cell.folder(args.runs)
-        if not is_there(folder) or not is_done(cell, args):
+        if not is_done(folder, args.steps):
             continue
         run = Run.open(folder)
         lines = run.metrics()[::-1]
@@ -250,7 +250,7 @@ def report(
         {
             **conditions(args),
             "score": args.score,
-            "cells": [{**cell._asdict(), **result} for cell, result in found.items()],
+            "cells": [{**cell._asdict(), **result} for cell, result in there.items()],
             "rows": rows,
         },
     )

@@ -36,6 +36,7 @@ from agents.qnetwork import QNetwork
 from agents.sb3_env import OBSERVATION, AtariVecEnv, SB3Screen, VectorSB3, blank_model
 from agents.sb3_train import agent_of, build
 from agents.screen import watch
+from agents.targets import epsilon_at
 from playground import signals
 from playground.config import to_json
 from playground.errors import UserError
@@ -585,7 +586,10 @@ def test_rmsprop_has_its_epsilon_inside_the_root() -> None:
         ({"replay_device": "device"}, {}, "--replay-device device"),
         ({}, {"precision": "bf16"}, "--precision bf16"),
         ({"envs": 3}, {}, "--envs"),
-        ({"replay_capacity": 10**12}, {"steps": 10**12}, "takes 56448000.0 GB"),
+        ({}, {"devices": 2}, "--devices"),
+        ({}, {"compile": True}, "--compile"),
+        ({}, {"seed": 2**32}, "--seed of 2"),
+        ({"replay_capacity": 10**12}, {"steps": 10**12}, "needs 56448000.0 GB"),
     ],
 )
 def test_what_their_dqn_lacks_is_refused(
@@ -593,6 +597,19 @@ def test_what_their_dqn_lacks_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=reason):
         build(replace(TINY, **change), TrainerConfig(device="cpu", **settings))
+
+
+@pytest.mark.parametrize("decay", [50, 400, 1000])
+def test_their_exploration_is_ours(decay: int) -> None:
+    """Also where it falls on beyond the training's end."""
+    config = replace(TINY, epsilon_steps=decay, replay_capacity=99)
+    model = build(config, TrainerConfig(device="cpu", steps=400))
+    model._setup_learn(400)
+    for step in (0, 30, 200, 400):
+        ours = epsilon_at(step, config.epsilon_start, config.epsilon_end, decay)
+        assert model.exploration_schedule(1 - step / 400) == pytest.approx(ours)
+    assert model.env is not None
+    model.env.close()
 
 
 def test_train_leaves_an_agent_and_a_zip(tmp_path: Path) -> None:

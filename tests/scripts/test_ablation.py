@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from playground.run import Run
 from scripts.benchmarks import ablation
 from scripts.benchmarks.ablation import ARMS, Cell
+from scripts.sweep_queue import Sweep
 
 
 def arguments(monkeypatch: pytest.MonkeyPatch, *words: str) -> Any:
@@ -59,7 +59,14 @@ def test_it_trains_what_is_missing_and_goes_on_with_what_was_broken_off(
     done, half, new = (Cell("no n-step", "pong", seed) for seed in range(3))
     a_run(done, tmp_path, 1000, 3.0)
     a_run(half, tmp_path, 500, 3.0)
-    assert ablation.command_of(done, args, "fp32") == []
+    given: dict[str, list[str]] = {}
+    monkeypatch.setattr(
+        Sweep, "run", lambda sweep: given.update({j.name: sweep.command(j) for j in sweep.jobs})
+    )
+    assert not ablation.train([done, half, new], args, {})
+    assert list(given) == ["no-n-step-pong-s1", "no-n-step-pong-s2"]
+    assert given["no-n-step-pong-s1"] == ablation.command_of(half, args, "fp32")
+    assert ablation.train([done], args, {})
     assert "--resume" in (words := ablation.command_of(half, args, "fp32"))
     assert words[words.index("--resume") + 1] == str(half.folder(tmp_path))
     words = ablation.command_of(new, args, "fp32")
@@ -119,26 +126,33 @@ def test_scores_of_before_are_kept_without_their_runs(
         a_run(cell, before, 1000, 2.0)
     monkeypatch.setattr(sys, "argv", [*words, "--runs", str(before), "--report"])
     assert ablation.main() == 0
-    asked = []
+    asked: list[str] = []
 
-    def made(command: list[str]) -> SimpleNamespace:
-        asked.append(command[command.index("--name") + 1])
-        return SimpleNamespace(returncode=1)
+    def run(sweep: Sweep) -> None:
+        asked.extend(job.name for job in sweep.jobs)
+        for job in sweep.jobs:
+            job.state, job.said = "failed", "It is broken"
 
-    monkeypatch.setattr(ablation, "subprocess", SimpleNamespace(run=made))
+    monkeypatch.setattr(Sweep, "run", run)
     known = ["--known", str(before / "ablation.json")]
     a_run(Cell("laptop", "pong", 0), now, 1000, 3.0)
     monkeypatch.setattr(sys, "argv", [*words, "--runs", str(now), *known])
     capsys.readouterr()
     assert ablation.main() == 1 and asked == ["laptop-breakout-s0"]
-    assert "| all | 2.0 (2.0) | 2.0 (2.0) |" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "| all | 2.0 (2.0) | 2.0 (2.0) |" in said.out
+    assert "laptop-breakout-s0: It is broken (all that it said is in" in said.err
     cells = json.loads((now / "ablation.json").read_text())["cells"]
     commit = Run.open(Cell("all", "pong", 0).folder(before)).settings["commit"]
     assert cells[0] == {
         **{"arm": "all", "game": "pong", "seed": 0, "training": 2.0, "evaluation": 3.0},
         **{"precision": "fp32", "commit": commit},
     }
-    assert [row["arm"] for row in cells] == ["all", "laptop", "all"]
+    assert [row["arm"] for row in cells] == ["all", "all", "laptop"]
+    fewer = ["--runs", str(now), "--known", str(now / "ablation.json"), "--report"]
+    monkeypatch.setattr(sys, "argv", [*words[:5], "--arms", "no dueling", *fewer])
+    assert ablation.main() == 0  # what is asked for is told, what is known is kept
+    assert json.loads((now / "ablation.json").read_text())["cells"] == cells
     monkeypatch.setattr(sys, "argv", [*words[:2], "2000", "--runs", str(now), *known])
     assert ablation.main() == 2 and "of steps 1000, not 2000" in capsys.readouterr().err
     monkeypatch.setattr(sys, "argv", [*words, "--runs", str(now), *known, "--flags", "--width 1"])

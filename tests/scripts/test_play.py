@@ -293,6 +293,18 @@ def test_a_training_that_starts_from_an_agent_goes_on_without_it(trained, tmp_pa
     assert main(argv) == 0
     Path("first.safetensors").unlink()
     assert main(["train", "dqn", "--resume", "runs/dqn/b", "--steps", "80"]) == 0
+    assert Run.open("runs/dqn/b").settings["config"]["start"] == "first.safetensors"  # still
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["--engine", "sb3", "--replay-capacity", "1000"]],
+)
+def test_a_network_that_does_not_fit_is_one_sentence(words, capsys):
+    assert main(["train", "dqn", "--hidden", "1000000000000", *words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("Out of memory") and error.count("\n") == 1
+    assert not list(Path("runs").glob("dqn/*"))
 
 
 def test_resume_with_hours_outlives_the_steps_of_before(trained, capsys):

@@ -188,6 +188,16 @@ def test_runs_that_ended_early_do_not_end_the_curve(tmp_path):
     assert any("runs of 100 to 1,000 agent steps" in note for note in found["notes"])
 
 
+def test_a_score_of_an_older_agent_is_told(tmp_path):
+    """An evaluation that was given up, or that is still to come."""
+    path = make(tmp_path, "pong", 0, [(0, -20), (600, -5), (1000, 0)], [(600, -4)])
+    assert f"{path.name} has 1,000 agent steps, and was last evaluated after 600" in " ".join(
+        reporting.figures([path])["notes"]
+    )
+    path = make(tmp_path, "pong", 1, [(0, -20), (1000, 0)], [(990, -4)])
+    assert "last evaluated" not in " ".join(reporting.figures([path])["notes"])
+
+
 def test_a_long_log_is_read_at_so_many_steps(tmp_path):
     path = make(tmp_path, "pong", 0, [(i, float(i)) for i in range(1000)])
     curve = reporting.figures([path])["curves"]["pong"][METHOD]["training"]

@@ -59,7 +59,7 @@ def times(tmp_path, name):
 
 
 def test_a_plan_has_every_game_and_seed(tmp_path):
-    args = parse("--games", "Pong,breakout,pong", "--seeds", "2", "--seed", "5", "--steps", "9",
+    args = parse("--games", "Pong,breakout,pong", "--seeds", "2", "--seed", "5", "--steps", "20000",
                  "--runs", str(tmp_path))  # fmt: skip
     jobs = sweeping.plan(args, DQN)
     assert [job.name for job in jobs] == ["pong-s5", "breakout-s5", "pong-s6", "breakout-s6"]
@@ -88,7 +88,7 @@ def test_children_get_all_other_words():
 def test_a_training_that_goes_on_gets_what_is_movable_and_its_share_of_the_cores(
     tmp_path, monkeypatch
 ):
-    words = ["--games", "pong", "--seeds", "2", "--steps", "9", "--jobs", "2", "--no-graph"]
+    words = ["--games", "pong", "--seeds", "2", "--steps", "20000", "--jobs", "2", "--no-graph"]
     words += ["--replay-device", "host", "--runs", str(tmp_path)]
     old, new = sweeping.plan(parse(*words), DQN)
     old.path.mkdir(parents=True)
@@ -103,7 +103,7 @@ def test_a_training_that_goes_on_gets_what_is_movable_and_its_share_of_the_cores
     sweeping.run_sweep(parse(*words), DQN, words)
     shares = ["--threads", "3", "--emulator-threads", "3"]
     assert given[old.name][4:] == [
-        *("--runs", str(tmp_path), "--resume", str(old.path), "--steps", "9"),
+        *("--runs", str(tmp_path), "--resume", str(old.path), "--steps", "20000"),
         *("--no-graph", "--replay-device", "host", *shares),
     ]
     assert given[new.name][-4:] == shares and "--resume" not in given[new.name]
@@ -140,15 +140,18 @@ def test_the_replays_of_all_that_run_at_a_time_must_fit(tmp_path, monkeypatch, c
     [
         ("--games pong", "needs --steps or --hours"),
         ("--games pong --hours none", "needs --steps or --hours"),
-        ("--games pong,pnog --steps 9", "no Atari game 'pnog'"),
-        ("--games , --steps 9", "needs the name of a game"),
-        ("--games pong --game pong --steps 9", "without --game"),
-        ("--games pong --steps 9 --seeds 0", "--seeds must be at least 1"),
-        ("--games pong --steps 9 --jobs 0", "--jobs must be at least 1"),
-        ("--games pong --steps 9 --resume runs/dqn/a", "leave out --resume"),
-        ("--games pong --steps 9 --watch", "--watch is for one training"),
-        ("--games pong --steps 9 --gamma 2", "--gamma must lie between"),
+        ("--games pong,pnog --steps 20000", "no Atari game 'pnog'"),
+        ("--games , --steps 20000", "needs the name of a game"),
+        ("--games pong --game pong --steps 20000", "without --game"),
+        ("--games pong --steps 20000 --seeds 0", "--seeds must be at least 1"),
+        ("--games pong --steps 20000 --jobs 0", "--jobs must be at least 1"),
+        ("--games pong --steps 20000 --resume runs/dqn/a", "leave out --resume"),
+        ("--games pong --steps 20000 --watch", "--watch is for one training"),
+        ("--games pong --steps 20000 --gamma 2", "--gamma must lie between"),
         ("--games pong --steps -1", "--steps must be above 0"),
+        ("--games pong,breakout --steps 5000", "Nothing would be learned in --steps 5000"),
+        ("--games pong --steps 20000 --trunk-norm spectral", "norm"),
+        ("--games pong --hours 1 --replay-capacity 20 --envs 2", "a batch needs 64"),
     ],
 )
 def test_mistakes_are_said_before_anything_starts(words, says, capsys):
@@ -196,6 +199,29 @@ def test_failures_are_isolated_and_tried_once_more(tmp_path, capsys):
     assert "RuntimeError" in (tmp_path / "logs" / "b.txt").read_text()
 
 
+def test_a_mistake_of_the_users_is_not_tried_again(tmp_path):
+    sweep = sweep_of(tmp_path, ["mistake", "train"])
+    sweep.run()
+    a, b = sweep.jobs
+    assert (a.state, a.tries, b.state) == ("failed", 1, "finished") and a.said == "Raise --steps."
+
+
+def test_one_that_is_done_is_finished_however_it_ended(tmp_path):
+    """It would be told that it has its steps already."""
+    sweep = sweep_of(tmp_path, ["train, fail"])
+    sweep.run()
+    assert (sweep.jobs[0].state, sweep.jobs[0].tries) == ("finished", 1)
+
+
+def test_hours_in_turn_are_for_whoever_comes_first(tmp_path):
+    sweep = sweep_of(tmp_path, ["train"] * 2, hours=1.0)
+    sweep.in_turn = True
+    sweep.command = lambda job: [sys.executable, str(CHILD), str(job.path), "train", "0.1"]
+    sweep.run()
+    assert [job.state for job in sweep.jobs] == ["finished"] * 2
+    assert all(0.98 < job.hours <= 1 for job in sweep.jobs)
+
+
 def test_a_process_that_cannot_be_started_is_that_trainings_failure(tmp_path, monkeypatch):
     start, asked = sweep_queue.subprocess.Popen, []
 
@@ -223,10 +249,10 @@ def test_one_of_stable_baselines_ends_early_and_is_not_gone_on_with(tmp_path, ca
     (run.path / "last.safetensors").touch()
     sweep._ended(job, 0)
     assert (job.state, job.said) == ("ended early", "its time is up")
-    job.figures["step"] = 100
+    run.log(100, **{"evaluate/score": 1.0})
     sweep._ended(job, 0)
     assert job.state == "finished"
-    words = ["--engine", "sb3", "--runs", str(tmp_path), "--games", "pong", "--steps", "100",
+    words = ["--engine", "sb3", "--runs", str(tmp_path), "--games", "pong", "--steps", "200",
              "--replay-capacity", "99"]  # fmt: skip
     config, settings = fresh(parse(*words), replace(DQN, preset="sb3"))
     run.update(config=to_json(config), trainer=to_json(settings))
@@ -236,7 +262,7 @@ def test_one_of_stable_baselines_ends_early_and_is_not_gone_on_with(tmp_path, ca
 
 def test_a_folder_that_is_no_run_is_skipped(tmp_path, capsys):
     (tmp_path / "dqn" / "pong-s0").mkdir(parents=True)
-    words = ["--games", "pong,boxing", "--steps", "9", "--runs", str(tmp_path)]
+    words = ["--games", "pong,boxing", "--steps", "20000", "--runs", str(tmp_path)]
     jobs = sweeping.plan(parse(*words), DQN)
     assert [job.state for job in jobs] == ["skipped", "waiting"]
     error = capsys.readouterr().err
@@ -392,7 +418,7 @@ def test_a_small_sweep_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
 
 def test_a_sweep_that_failed_says_so(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sweeping, "SCRIPT", tmp_path / "none.py")
-    sweep = ["train", "dqn", "--games", "pong,boxing", "--steps", "9"]
+    sweep = ["train", "dqn", "--games", "pong,boxing", "--steps", "20000"]
     assert main(sweep) == 2
     error = capsys.readouterr().err
     assert error.startswith("2 of 2 trainings failed: pong-s0: ")
@@ -408,6 +434,9 @@ def test_time_up_is_the_end_only_without_steps(tmp_path):
     assert not sweeping._finished(run, None, 8.5)  # more time was given
     assert not sweeping._finished(Run.create(tmp_path, "dqn", "b", {}), None, 8.0)
     (run.checkpoints / "step_000000000100").mkdir()
+    run.log(99, **{"evaluate/score": 1.0})
+    assert not sweeping._finished(run, 100, None)  # the last evaluation was given up
+    run.log(100, **{"evaluate/score": 1.0})
     assert sweeping._finished(run, 100, None) and not sweeping._finished(run, 101, None)
 
 
