@@ -120,7 +120,7 @@ def ring_steps(capacity: int, num_envs: int, n_step: int, stack: int) -> int:
 
 
 def drawable(steps: int, num_envs: int, n_step: int, stack: int) -> int:
-    """Transitions that can be drawn from a full ring of so many vector steps."""
+    """What `len` of a replay is from then on, when its ring of so many vector steps is full."""
     return (steps - stack + 1 - n_step) * num_envs
 
 
@@ -181,11 +181,6 @@ class Replay:
         """Rows that can be drawn from (final rows among them)."""
         low, high = self._drawable()
         return max(0, high - low) * self.num_envs
-
-    @property
-    def len_when_full(self) -> int:
-        """What `len` is from then on."""
-        return drawable(self.steps, self.num_envs, self.n_step, self.stack)
 
     @property
     def frames(self) -> Tensor:

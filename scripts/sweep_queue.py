@@ -31,7 +31,6 @@ BREAK_OFF_SECONDS = 20.0  # what a child asked twice to end is given
 # In config.json, of a training that has no other end: the sweep's hours, its share of which it had.
 TIME_IS_UP = "sweep_time_is_up"
 ENDED_EARLY = "ended early"  # the state of one that cannot go on: its weights are all there is
-MISTAKE = 2  # status of one that says what of its settings is wrong: it would say so again
 STOPPED = (130, -signal.SIGTERM)  # statuses of one that was asked to end before it began
 
 
@@ -217,8 +216,7 @@ class Sweep:
         elapsed = (time.monotonic() - job.began) / 3600
         done = self.steps is not None and is_done(job.path, self.steps)
         if status != 0 and not done and not (job.asked and status in STOPPED):
-            why = _last_line(self.logs / f"{job.name}.txt") or _death(status)
-            self._failed(job, why, again=status != MISTAKE)
+            self._failed(job, _last_line(self.logs / f"{job.name}.txt") or _death(status))
             return
         job.state, job.said = "saved" if _saved(job) else "not started", ""
         if job.state == "not started" and _weights_alone(job):
@@ -231,9 +229,9 @@ class Sweep:
                 job.state = "finished"
                 Run.open(job.path).update(**{TIME_IS_UP: self.hours})
 
-    def _failed(self, job: Job, why: str, again: bool = True) -> None:
+    def _failed(self, job: Job, why: str) -> None:
         job.said = why
-        if again and job.tries < TRIES and not self.interrupted:
+        if job.tries < TRIES and not self.interrupted:
             job.state = "waiting"
             job.said = f"failed, and is tried again: {why}"
             self.queue.append(job)

@@ -1,8 +1,8 @@
 """Stands for a training in the sweep's tests: `sweep_child.py RUN WHAT SECONDS [SAVING]`.
 
 Logs a figure, waits, saves a checkpoint of step 100. WHAT: "train"; "fail" (always), "fail once",
-"mistake" (a user's), "train, fail" (when all is done), "die" (by SIGKILL). A first SIGTERM ends it
-early, saved at step 50; a second one breaks it off. The file RUN/asked has a letter for each.
+"train, fail" (when all is done), "die" (by SIGKILL). A first SIGTERM ends it early, saved at step
+50; a second one breaks it off. The file RUN/asked has a letter for each.
 """
 
 import json
@@ -35,9 +35,6 @@ settings = {"task": "dqn", "config": {"game": "pong", "protocol": "machado"}}
 if what == "fail" or (what == "fail once" and first):
     print("Traceback, and so on\nRuntimeError: it is broken\n", file=sys.stderr)
     sys.exit(1)
-if what == "mistake":
-    print("Raise --steps.", file=sys.stderr)
-    sys.exit(2)
 if what == "die":
     os.kill(os.getpid(), signal.SIGKILL)
 with open(run / "metrics.jsonl", "a") as file:

@@ -199,13 +199,6 @@ def test_failures_are_isolated_and_tried_once_more(tmp_path, capsys):
     assert "RuntimeError" in (tmp_path / "logs" / "b.txt").read_text()
 
 
-def test_a_mistake_of_the_users_is_not_tried_again(tmp_path):
-    sweep = sweep_of(tmp_path, ["mistake", "train"])
-    sweep.run()
-    a, b = sweep.jobs
-    assert (a.state, a.tries, b.state) == ("failed", 1, "finished") and a.said == "Raise --steps."
-
-
 def test_one_that_is_done_is_finished_however_it_ended(tmp_path):
     """It would be told that it has its steps already."""
     sweep = sweep_of(tmp_path, ["train, fail"])
