@@ -108,6 +108,14 @@ def device_name(kind: str = "cpu") -> str:
     return platform.processor() or platform.machine()
 
 
+def check_name(name: str) -> None:
+    """UserError for a run's name that is no folder's: one that would lead elsewhere."""
+    if name in ("", ".", "..") or Path(name).name != name:
+        raise UserError(
+            f"A run's name is that of one folder, not '{name}'; --runs says where it lies."
+        )
+
+
 class Run:
     """A run directory that stands. `Run.create` makes one, `Run.open` finds one again.
 
@@ -157,6 +165,8 @@ class Run:
         label: str,
         extra: dict[str, Any],
     ) -> tuple[Path, dict[str, Any]]:
+        if name is not None:
+            check_name(name)
         folder = runs / task
         wanted = name or f"{label or task}-{time.strftime('%Y%m%d-%H%M')}"
         with writing(folder / wanted):

@@ -36,7 +36,7 @@ from agents import dqn
 from agents.atari import resolve
 from playground.config import from_json
 from playground.errors import UserError, listed
-from playground.run import Run
+from playground.run import Run, check_name
 from playground.trainer import TrainerConfig
 from scripts import report_page, reporting
 from scripts.following import SCRIPT
@@ -110,6 +110,8 @@ def plan(args: argparse.Namespace, door: Door) -> list[Job]:
     for name in ("seeds", "jobs"):
         if (value := getattr(args, name)) is not None and value < 1:
             raise UserError(f"--{name} must be at least 1.")
+    if args.name is not None:
+        check_name(args.name)
     if args.resume or args.refill:
         raise UserError("A sweep goes on by the same command: leave out --resume and --refill.")
     if args.watch:

@@ -38,6 +38,13 @@ def test_a_name_is_taken_once(tmp_path: Path) -> None:
         Run.create(tmp_path, "dqn", "mine", {})
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "../other", "a/b", "/tmp/a"])
+def test_a_name_leads_nowhere_else(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="name is that of one folder"):
+        Run.create(tmp_path / "runs", "dqn", name, {})
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_not_a_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a run"):
         Run.open(tmp_path)

@@ -149,6 +149,7 @@ def test_the_replays_of_all_that_run_at_a_time_must_fit(tmp_path, monkeypatch, c
         ("--games pong --steps 20000 --watch", "--watch is for one training"),
         ("--games pong --steps 20000 --gamma 2", "--gamma must lie between"),
         ("--games pong --steps -1", "--steps must be above 0"),
+        ("--games pong --steps 20000 --name ../night", "name is that of one folder"),
         ("--games pong,breakout --steps 5000", "Nothing would be learned in --steps 5000"),
         ("--games pong --steps 20000 --trunk-norm spectral", "norm"),
         ("--games pong --hours 1 --replay-capacity 20 --envs 2", "a batch needs 64"),
