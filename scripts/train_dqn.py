@@ -34,7 +34,7 @@ def run_train_dqn(args: argparse.Namespace) -> None:
     if args.watch:
         following.need_display()
     config, settings = training.fresh(args, replace(DQN, preset="sb3"))
-    dqn.check(config, settings.steps)
+    DQN.check(config, settings)
     run = training.create(args, DQN, config, settings, engine="sb3")
     game, limits = resolve(config.game), training.until(settings, DQN.unit)
     print(f"Training {game} on Stable-Baselines3 into {run.path}, {limits}.")

@@ -164,7 +164,8 @@ def run_block(spec: dict[str, Any]) -> dict[str, Any]:
     """Train as `spec` says; agent steps per second after the warm-up, updates, (step, return)s."""
     if spec["engine"] == "ours":
         prepare_process()  # as scripts/play.py does
-    torch.set_flush_denormal(True)
+    else:
+        torch.set_flush_denormal(True)
     torch.set_num_threads(spec["threads"])
     return {"engine": spec["engine"], "seed": spec["seed"]} | (
         sb3_block(spec) if spec["engine"] == "sb3" else our_block(spec)
