@@ -20,7 +20,7 @@ from torch import nn
 from agents.atari import PROTOCOLS, games, resolve
 from agents.heads import settled
 from agents.qnetwork import QNetwork
-from playground.errors import UserError, nearest
+from playground.errors import UserError, listed, nearest
 from playground.run import atomic_path, read_json
 
 FORMAT = "playground-dqn-1"
@@ -54,6 +54,16 @@ class Agent:
     @property
     def actions(self) -> int:
         return int(self.network.settings["actions"])  # type: ignore[index]
+
+    @property
+    def epsilon(self) -> float:
+        """Part of random actions that its evaluations had, in [0, 1]; 0 where nothing tells.
+
+        A greedy agent may stand still for good, for example where a game waits for FIRE.
+        """
+        settings = self.card.get("settings")
+        told = settings.get("eval_epsilon") if isinstance(settings, dict) else None
+        return float(told) if isinstance(told, int | float) and 0 <= told <= 1 else 0.0
 
     def q_values(self, observation: np.ndarray) -> np.ndarray:
         """(N, 4, 84, 84) uint8 -> (N, A) float32; without noise, and the same each time."""
@@ -247,4 +257,8 @@ def _load_run(path: Path) -> Agent:
     for name in ("best.safetensors", "last.safetensors"):
         if (path / name).exists():
             return read_weights(path / name)
-    raise UserError(f"The run {path} holds no agent yet (no best.safetensors, last.safetensors).")
+    if (path / "config.json").is_file():
+        raise UserError(f"The run {path} has no agent yet (no best.safetensors, last.safetensors).")
+    runs = sorted(inside.parent.name for inside in path.glob("*/config.json"))
+    known = f"; those in it are {listed(runs)}" if runs else ": it has no config.json"
+    raise UserError(f"{path} is not a run{known}.")

@@ -91,7 +91,7 @@ def evaluate(
     *,
     protocol: Protocol,
     episodes: int = 30,
-    epsilon: float = 0.0,
+    epsilon: float | None = None,
     seed: int = 0,
     envs: int = 10,
     threads: int = 0,
@@ -105,7 +105,7 @@ def evaluate(
     wrappers (``agents.sb3_env``).
 
     Args:
-        epsilon: part of random actions, in [0, 1].
+        epsilon: part of random actions, in [0, 1]; the agent's own if None.
         seed: of emulators and exploration; a training of the same seed meets other emulators, but
             its evaluations have these: see ``FRESH_SEEDS``.
         envs: games played at once (at most ``episodes``).
@@ -121,6 +121,7 @@ def evaluate(
         raise UserError("--episodes must be at least 1.")
     name = agent.game
     assert name is not None
+    epsilon = agent.epsilon if epsilon is None else epsilon
     envs = min(envs, episodes)
     quota = np.full(envs, episodes // envs)
     quota[: episodes % envs] += 1

@@ -31,14 +31,14 @@ from agents.heads import settled
 from agents.screen import SIZE
 from playground.backbone import to_unit
 from playground.frames import Filter, Frame
-from playground.media import PANEL, draw_text
+from playground.media import PANEL, draw_text, text_width
 
 GRID_PX = 5  # between two perturbed points
 MASK_PX, BLUR_PX, SMOOTH_PX = 5.0, 3.0, 2.0  # standard deviations
 AT_ONCE = 64  # perturbed observations in one forward pass
 HEAT = np.array([255, 48, 32], np.float32)
 MOST_HEAT = 0.75  # opacity where the map is 1
-STRIP_PX = 44  # height of the value's strip
+STRIP_PX, WORDS_PX = 56, 14  # heights of the value's strip, and of the text above its curve
 CURVE, GAIN, LOSS = (120, 190, 255), (70, 200, 90), (230, 70, 60)
 
 
@@ -162,7 +162,7 @@ def _strip(width: int, shown: list[tuple[float | None, float]], frames: int) -> 
     at = [k * (width - 1) // max(frames - 1, 1) for k in range(len(shown))]
     for x, (_, reward) in zip(at, shown, strict=True):
         if reward:
-            strip[:, x] = GAIN if reward > 0 else LOSS
+            strip[WORDS_PX:, x] = GAIN if reward > 0 else LOSS
     values = [value for value, _ in shown if value is not None]
     if not values:
         return strip
@@ -172,9 +172,10 @@ def _strip(width: int, shown: list[tuple[float | None, float]], frames: int) -> 
     for x, (value, _) in zip(at, shown, strict=True):
         if value is None:
             continue
-        y = round((STRIP_PX - 1) * (1 - (value - low) / span))
+        y = WORDS_PX + round((STRIP_PX - WORDS_PX - 1) * (1 - (value - low) / span))
         top, bottom = sorted((y, y if before is None else before))
         strip[top : bottom + 1, x] = CURVE
         before = y
-    strip = draw_text(strip, f"value {values[-1]:.2f}", (3, 1))
-    return draw_text(strip, f"{low:.2f} to {high:.2f}", (3, STRIP_PX - 13))
+    strip = draw_text(strip, f"value {values[-1]:.2f}", (3, 0))
+    reach = f"{low:.2f} to {high:.2f}"
+    return draw_text(strip, reach, (width - 3 - text_width(reach), 0))

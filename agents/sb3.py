@@ -74,6 +74,11 @@ def load(path: str | Path) -> Agent:
         return _load_sb3(content, path)
     if "data" in names:
         raise UserError(f"{path} is a zip of Stable-Baselines3 without a policy.pth in it.")
+    if not content.startswith((b"PK\x03\x04", b"\x80")):  # a zip, or a pickle of protocol 2 on
+        raise UserError(
+            f"{path} is no agent's file: those are .safetensors of ours, DQN zips of "
+            "Stable-Baselines3 and dqn_atari.cleanrl_model of CleanRL."
+        )
     tensors = _weights(content, path)
     if tensors.keys() & {"model_weights", "args"}:
         raise UserError(
@@ -130,6 +135,13 @@ def as_vec_env(
         game, num_envs, protocol, seed,
         clip_rewards=clip_rewards, life_loss_terminal=life_loss_terminal,
     )  # fmt: skip
+
+
+def check(config: DQNConfig, settings: TrainerConfig) -> None:
+    """UserError for settings of a training that SB3 does not have."""
+    from agents import sb3_train
+
+    sb3_train.check(config, settings)
 
 
 def train(

@@ -57,8 +57,8 @@ class BackboneExtractor(BaseFeaturesExtractor):
         return F.relu(self.norm(self.hidden(self.backbone(x).flatten(1))))
 
 
-def build(config: DQNConfig, settings: TrainerConfig) -> DQN:
-    """SB3's DQN as `config` describes it. Raises UserError for what SB3 does not have."""
+def check(config: DQNConfig, settings: TrainerConfig) -> None:
+    """UserError for what SB3 does not have, and for a replay that does not fit into memory."""
     c = config
     c.check()
     for wrong, flag in (
@@ -89,9 +89,19 @@ def build(config: DQNConfig, settings: TrainerConfig) -> DQN:
     few, many = sorted((c.envs, c.train_every))
     if many % few:
         raise UserError("--engine sb3 needs --envs to divide --train-every, or the reverse.")
-    total = settings.steps or ENDLESS
-    capacity = min(c.replay_capacity, total)  # no more than will ever be filled
-    check_memory(replace(c, replay_capacity=capacity), processes=1, engine="sb3")
+    check_memory(replace(c, replay_capacity=_capacity(c, settings)), processes=1, engine="sb3")
+
+
+def _capacity(config: DQNConfig, settings: TrainerConfig) -> int:
+    """Of the replay: no more than will ever be filled."""
+    return min(config.replay_capacity, settings.steps or ENDLESS)
+
+
+def build(config: DQNConfig, settings: TrainerConfig) -> DQN:
+    """SB3's DQN as `config` describes it. Raises UserError for what SB3 does not have."""
+    check(config, settings)
+    c = config
+    total, capacity = settings.steps or ENDLESS, _capacity(c, settings)
     device = set_up(settings.device, settings.threads, settings.deterministic)
     env = sb3.as_vec_env(
         c.game, c.envs, c.protocol, settings.seed, clip_rewards=c.reward_clip is not None,

@@ -174,17 +174,18 @@ def watch(
     game: str | None = None,
     protocol: str | Protocol | None = None,
     seed: int = 0,
-    epsilon: float = 0.0,
+    epsilon: float | None = None,
     episodes: int | None = None,
     control: Callable[[], int | None] | None = None,
 ) -> Iterator[Frame]:
     """Play an agent; one Frame per emulator frame, to be shown at 60 frames a second.
 
     agent: has `q_values((1, 4, 84, 84) uint8) -> (1, A)`, and may have `game`, `protocol`,
-    `preprocessing`. game: short name; the agent's own if None. protocol: rules of play; the agent's
-    own if None, or "machado". epsilon: probability of a random action. episodes: how many games to
-    play, None for no end. Episode k starts from `episode_seed(seed, 0, k)`: the games that
-    environment 0 of a `VectorAtari` plays when it is seeded before every episode.
+    `preprocessing`, `epsilon`. game: short name; the agent's own if None. protocol: rules of play;
+    the agent's own if None, or "machado". epsilon: probability of a random action; the agent's own
+    if None, or 0. episodes: how many games to play, None for no end. Episode k starts from
+    `episode_seed(seed, 0, k)`: the games that environment 0 of a `VectorAtari` plays when it is
+    seeded before every episode.
     control: asked once an agent step (15 times a second); an action index that it returns takes the
     agent's place, None leaves it to the agent.
 
@@ -204,6 +205,7 @@ def watch(
         screen = SB3Screen(game, rules, episode_seed(seed, 0, 0))
     else:
         screen = Screen(game, rules, episode_seed(seed, 0, 0))
+    epsilon = float(getattr(agent, "epsilon", 0.0)) if epsilon is None else epsilon
     random = np.random.default_rng(seed)
     title = game.replace("_", " ").title()
     episode = 0

@@ -71,18 +71,20 @@ def plot(
     unit: str,
     levels: Sequence[Level] = (),
     also: tuple[str, float] | None = None,
+    span: Sequence[float] = (),
 ) -> str:
     """Any number of curves over x in that unit, with a legend: a figure.
 
     A level far above or below the curves is told in the legend alone. `also` is a second unit of x
-    and how many of it one of the first is; its figures stand below the first's.
+    and how many of it one of the first is; its figures stand below the first's. `span`: values that
+    the y-axis shows in any case.
     """
     xs, ys = np.concatenate([np.array(line.points, float) for line in lines]).T
     seen = [ys, *(np.array(line.band, float).ravel() for line in lines)]
     low, high = np.concatenate(seen).min(), np.concatenate(seen).max()
     reach = REACH * (high - low)
     drawn_levels = [level for level in levels if low - reach <= level.value <= high + reach]
-    values = [low, high, *(level.value for level in drawn_levels)]
+    values = [low, high, *span, *(level.value for level in drawn_levels)]
     x_range, y_range = _wide(xs.min(), xs.max()), _wide(min(values), max(values))
     bottom = HEIGHT - BOTTOM
     at_x, at_y = _scales(x_range, y_range, bottom)

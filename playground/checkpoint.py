@@ -96,6 +96,12 @@ def latest(directory: Path) -> Path | None:
     return None
 
 
+def newest_step(directory: Path) -> int | None:
+    """The step of the newest checkpoint, by its name alone; None where there is none."""
+    found = _candidates(Path(directory))
+    return int(found[0].name[-DIGITS:]) if found else None
+
+
 def rng_state() -> dict[str, Any]:
     """The state of every global random generator: python, numpy, torch CPU, torch GPUs."""
     state = {

@@ -26,17 +26,29 @@ def setting(default: Any, help: str, unit: str = "", choices: Sequence[Any] | No
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def add_arguments(parser: argparse.ArgumentParser, config_class: type) -> None:
-    """One `--kebab-flag` a field. Flags not given leave no trace, so presets can be overlaid."""
+TASK_UNIT = "task units"  # of settings whose unit depends on what is trained
+
+
+def add_arguments(
+    parser: argparse.ArgumentParser, config_class: type, config: Any = None, unit: str = TASK_UNIT
+) -> None:
+    """One `--kebab-flag` a field. Flags not given leave no trace, so presets can be overlaid.
+
+    Args:
+        config: whose values the help calls the defaults; the class's own if None.
+        unit: in the place of TASK_UNIT.
+    """
     group = parser.add_argument_group(f"{config_class.__name__} settings")
     for field, kind in _fields(config_class).values():
         meta = field.metadata
-        default = "none" if field.default is None else _shown(field.default)
-        unit = f", {meta['unit']}" if meta.get("unit") else ""
+        value = field.default if config is None else getattr(config, field.name)
+        default = "none" if value is None else _shown(value)
+        of = unit if meta.get("unit") == TASK_UNIT else meta.get("unit")
+        units = f", {of}" if of else ""
         options: dict[str, Any] = {
             "dest": field.name,
             "default": argparse.SUPPRESS,
-            "help": f"{meta.get('help', '')}{unit} (default {default})".replace("%", "%%"),
+            "help": f"{meta.get('help', '')}{units} (default {default})".replace("%", "%%"),
         }
         if kind is bool:
             options["action"] = argparse.BooleanOptionalAction

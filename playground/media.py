@@ -14,6 +14,7 @@ Films keep every frame, the speed and the colours:
 import contextlib
 import errno
 import functools
+import importlib.util
 import io
 import math
 import os
@@ -53,8 +54,9 @@ PANEL, INK, ROW, CHOSEN = (20, 21, 26), (222, 224, 230), (58, 74, 104), (190, 10
 MAX_PIXELS = 2**26  # of a picture that is read; a small file can claim to hold billions
 ROWS_AT_ONCE = 64  # of a picture of 16 bits, while it is encoded
 # Of systems, for letters that Pillow's own font lacks, in the order in which they are asked.
+SHARP = "DejaVuSans.ttf"  # whose letters of few pixels stay apart: 6 and 8, M and N
 FONTS = (
-    "DejaVuSans.ttf",  # Linux: Latin, Greek, Cyrillic
+    SHARP,  # Linux: Latin, Greek, Cyrillic
     "malgun.ttf",  # Windows, Korean; and Korean ones of macOS and of Linux, some with all of CJK
     "AppleSDGothicNeo.ttc",
     "NotoSansCJK-Regular.ttc",
@@ -541,7 +543,8 @@ def _exact(fps: float) -> float:
 def _font(size: int, line: str = "") -> Any:
     """The first font that has a picture of every letter, or of most: then that is said, once."""
     signs = {sign for sign in line if not sign.isascii() and _is_seen(sign)}
-    names = ("", *FONTS)
+    sharp = _mode(size) == "1" and _opened(SHARP, size) is not None
+    names = (SHARP, "", *FONTS) if sharp else ("", *FONTS)
     whole = (name for name in names if all(_draws(name, sign) for sign in signs))
     best = next(whole, None)
     if best is None:
@@ -557,15 +560,23 @@ def _is_seen(sign: str) -> bool:
 
 @functools.cache
 def _opened(name: str, size: int) -> Any:
-    """A font that the system has under this file name, or None; "" is Pillow's own."""
+    """A font that the system or Matplotlib has under this name, or None; "" is Pillow's own."""
     from PIL import ImageFont
 
     if not name:
         return ImageFont.load_default(size)  # Aileron, inside Pillow: Latin letters only
-    try:
-        return ImageFont.truetype(name, size)  # found where Windows, macOS and Linux keep theirs
-    except OSError:
-        return None
+    for file in (_packaged(name), name):  # a name is found where each system keeps its fonts
+        with contextlib.suppress(OSError):
+            return ImageFont.truetype(file, size)
+    return None
+
+
+@functools.cache
+def _packaged(name: str) -> str:
+    """Where Matplotlib, which comes with Stable-Baselines3, would have it; without importing it."""
+    found = importlib.util.find_spec("matplotlib")
+    folder = Path(found.origin).parent if found and found.origin else Path()
+    return str(folder / "mpl-data" / "fonts" / "ttf" / name)
 
 
 @functools.cache

@@ -52,7 +52,7 @@ from torch.optim import Optimizer
 
 from playground import checkpoint, device, panels, ranks, signals
 from playground.agenda import Agenda, due
-from playground.config import setting, validate
+from playground.config import TASK_UNIT, setting, validate
 from playground.device import FABRIC_PRECISION
 from playground.errors import UserError
 from playground.figures import Means
@@ -67,7 +67,7 @@ MAX_REWINDS = 3
 class TrainerConfig:
     """How to train; what to train is the task's own config."""
 
-    steps: int | None = setting(None, "stop after so many (none: no limit)", "task units")
+    steps: int | None = setting(None, "stop after so many (none: no limit)", TASK_UNIT)
     hours: float | None = setting(None, "stop after so long, counted anew at each start", "hours")
     seed: int = setting(0, "seed of every random generator")
     device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda", "mps"))
@@ -82,10 +82,10 @@ class TrainerConfig:
     accumulate: int = setting(1, "calls of minimize averaged into one update", "calls")
     ema: float | None = setting(None, "decay of the averaged weights used to evaluate and export")
     nan_patience: int = setting(20, "non-finite updates in a row before rewinding", "updates")
-    evaluate_every: int | None = setting(None, "evaluate at each multiple", "task units")
-    checkpoint_every: int | None = setting(None, "save at each multiple", "task units")
+    evaluate_every: int | None = setting(None, "evaluate at each multiple", TASK_UNIT)
+    checkpoint_every: int | None = setting(None, "save at each multiple", TASK_UNIT)
     checkpoint_minutes: float | None = setting(10.0, "save after so long", "minutes")
-    log_every: int | None = setting(None, "log at each multiple instead of by time", "task units")
+    log_every: int | None = setting(None, "log at each multiple instead of by time", TASK_UNIT)
     log_seconds: float = setting(10.0, "log after so long", "seconds")
     keep: int = setting(2, "checkpoints kept", "checkpoints")
 

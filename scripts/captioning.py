@@ -36,7 +36,8 @@ from playground.media import (
     write_image,
 )
 from scripts.game_captions import news_of
-from scripts.scoring import counted, dumps
+from scripts.progress import counted
+from scripts.scoring import dumps
 
 SCREEN = (210, 160)  # height and width of the console's pictures, which are often enlarged
 FILM_FPS = 30  # of attention films

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import shutil
-import sys
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -34,6 +32,7 @@ from playground.run import Run
 from playground.window import Window
 from scripts.fast_painting import run_fast
 from scripts.outputs import check_outputs, claimed
+from scripts.progress import Line, figure
 
 FILM_FPS, FILM_SECONDS, FILM_STILL_SECONDS = 30, 10, 1.5
 FILM_PX = 1080  # longer side of a film, at most
@@ -75,11 +74,14 @@ def run_paint(args: argparse.Namespace) -> None:
             args.runs, "paint", None, to_json(config), label=out.stem, unit="iterations"
         )
     with ExitStack() as stack:
+        line = stack.enter_context(Line())
         views = _views(args, config, size, out, stack)
         painted = style.paint(
             content, list(files), args.mask, weights, config, replace(style.TRAINER, **given),
-            run, lambda task: all([view(task) is not False for view in views]), _Progress(),
+            run, lambda task: all([view(task) is not False for view in views]),
+            lambda report: line.show(_told(report)),
         )  # fmt: skip
+        line.end()
         write_image(out, to_pixels(painted.picture, args.bits))
         for view in views:
             view.finish(painted)
@@ -214,23 +216,17 @@ def _views(
     return views
 
 
-class _Progress:
-    """A line that renews itself on a terminal, one line a report elsewhere."""
-
-    def __init__(self) -> None:
-        self.live = sys.stdout.isatty()
-
-    def __call__(self, report: dict[str, Any]) -> None:
-        height, width = report["size"]
-        line = f"{report['progress']:>6,} iterations  {report['scale']}/{report['scales']} "
-        line += f"{width}x{height}  {report['per_second']:.3g}/s"
-        for name in ("style", "content", "variation"):
-            line += f"  {name} {report[name]:.4g}"
-        if report["eta_seconds"] is not None:
-            line += f"  {report['eta_seconds']:.0f} s to the next"
-        if self.live:
-            line = "\r\x1b[K" + line[: shutil.get_terminal_size().columns - 1]
-        print(line, end="" if self.live else "\n", flush=True)
+def _told(report: dict[str, Any]) -> list[str]:
+    """A report in the parts of a line."""
+    height, width = report["size"]
+    parts = [
+        f"{report['progress']:>6,} iterations",
+        f"{report['scale']}/{report['scales']} {width}x{height}",
+        f"{figure(report['per_second'])}/s",
+    ]
+    if report["eta_seconds"] is not None:
+        parts.append(f"{report['eta_seconds']:.0f} s to the next")
+    return parts + [f"{name} {report[name]:.4g}" for name in ("style", "content", "variation")]
 
 
 # ---------------------------------------------------------------- flags

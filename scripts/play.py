@@ -20,6 +20,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+if __name__ == "__main__":  # Ctrl-C while all of it is imported: nothing is lost, nothing to tell
+    _ctrl_c = signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 # So that this checkout's rooms are found, with `python scripts/play.py` from anywhere.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -33,8 +36,9 @@ from scripts.captioning import add_caption, run_caption
 from scripts.dreaming import add_dream, run_dream
 from scripts.filters import add_filters
 from scripts.painting import add_paint, run_paint
+from scripts.progress import counted
 from scripts.reporting import add_report, run_report
-from scripts.scoring import counted, dumps, run_evaluate
+from scripts.scoring import dumps, run_evaluate
 from scripts.train_caption import CAPTION
 from scripts.train_classify import CLASSIFY
 from scripts.train_dcgan import DREAMS
@@ -162,8 +166,9 @@ def _parser() -> argparse.ArgumentParser:
         add = made.add_argument
         add("--protocol", choices=tuple(PROTOCOLS), default=default,
             help=f"rules of play (default {which})")  # fmt: skip
-        add("--epsilon", type=_number(float, 0, 1), default=0.0,
-            help="part of random actions, 0 to 1 (default 0)")  # fmt: skip
+        add("--epsilon", type=_number(float, 0, 1),
+            help="part of random actions, 0 to 1 (default the agent's own: that of its training's "
+            "evaluations, 0.01 of those that ship; 0 of other projects')")  # fmt: skip
         add("--seed", type=_number(int, 0, 2**31 - 1), default=0,
             help="of emulators and exploration (default 0)")  # fmt: skip
 
@@ -240,5 +245,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, _ctrl_c)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: films are finished
     sys.exit(main())

@@ -117,7 +117,7 @@ def _together(found: dict[str, Any]) -> str:
             if (of := profiles.get(method))
         ]
         title = "Share of runs that score above"
-        figure = plot(title, lines, "human-normalised score of the last evaluation")
+        figure = plot(title, lines, "human-normalised score of the last evaluation", span=(0, 1))
         parts.append(f'<div class="grid">{figure}</div>')
     if pairs := found["improvement"]:
         beaten = [[of["method"], of["over"], ", ".join(of["games"]), estimate(of)] for of in pairs]

@@ -24,8 +24,9 @@ from agents.references import References, at, read
 from playground.errors import UserError, listed
 from playground.run import Run
 from scripts import report_page
+from scripts.progress import counted
 from scripts.report_runs import SHORT, Trained, about, mean_curve, methods_of, trained, unfit
-from scripts.scoring import counted, dumps
+from scripts.scoring import dumps
 
 KINDS = ("evaluation", "training")
 FRESH = 0.98  # of what is compared: less is told

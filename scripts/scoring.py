@@ -22,6 +22,7 @@ from playground.data import load as load_pictures
 from playground.device import find
 from playground.errors import UserError
 from playground.run import Run
+from scripts.progress import counted
 from scripts.watching import load_agent
 
 
@@ -163,7 +164,7 @@ def _tell(result: Evaluation, args: argparse.Namespace) -> None:
     low, high = result.interval
     cut = len(result.returns) < args.episodes
     games = f"{len(result.returns)} of " * cut + counted(args.episodes, "game")
-    print(f"{result.game}, {games}, protocol {args.protocol}, epsilon {args.epsilon:g}, "
+    print(f"{result.game}, {games}, protocol {args.protocol}, epsilon {result.epsilon:g}, "
           f"seed {args.seed}")  # fmt: skip
     if cut:
         print("  interrupted: these games ended first, so short ones count too much")
@@ -174,11 +175,6 @@ def _tell(result: Evaluation, args: argparse.Namespace) -> None:
         print(f"  human-normalised {result.human_normalised:.3f} (0 random, 1 human)")
     print(f"  length  {result.length:.0f} agent steps a game")
     print("  returns " + " ".join(f"{r:g}" for r in result.returns))
-
-
-def counted(number: int, thing: str) -> str:
-    """The number of things, in words."""
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def dumps(value: Any) -> str:

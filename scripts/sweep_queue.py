@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playground import signals
+from playground import checkpoint, signals
 from playground.errors import UserError
 from playground.run import Run, writing
+from scripts.progress import counted, figure, fitted, room, time_left
 
 POLL_SECONDS = 1.0  # between two looks at the children
 LINE_SECONDS = 600.0  # between two lines of a training, where no terminal renews them
@@ -62,30 +63,31 @@ class Job:
                 for line in Run.open(self.path).metrics():
                     self.figures |= line
 
-    def line(self, steps: int | None) -> str:
-        """The job in one line."""
+    def line(self, steps: int | None, columns: int = sys.maxsize) -> str:
+        """The job in one line of so many columns at most."""
         seen, parts = self.figures, [f"{self.name:24} {self.state:11}"]
         if "step" in seen:
             parts.append(f"{seen['step']:>11,}" + (f" of {steps:,}" if steps else " agent steps"))
-        if self.state == "running" and (rate := seen.get("per_second")):
-            parts.append(f"{rate:.3g}/s")
+        if self.state == "running":
+            if rate := seen.get("per_second"):
+                parts.append(f"{figure(rate)}/s")
+            if (seconds := self._seconds_left(steps)) is not None:
+                parts.append(time_left(seconds))
         for key, word in (("return", "return"), ("evaluate/score", "evaluation")):
             if seen.get(key) is not None:
-                parts.append(f"{word} {seen[key]:.4g}")
-        if self.state == "running":
-            if (seconds := self._seconds_left(steps)) is not None:
-                parts.append(f"ETA {int(seconds // 3600)}:{int(seconds // 60) % 60:02}")
-        elif self.said:
-            parts.append(self.said)
-        return "  ".join(parts)
+                parts.append(f"{word} {figure(seen[key])}")
+        line = fitted(parts, columns)
+        if self.said and self.state != "running":
+            line = f"{line}  {self.said}"[:columns]
+        return line
 
     def _seconds_left(self, steps: int | None) -> float | None:
-        left = []
+        limits = []
         if steps and self.figures.get("per_second"):
-            left.append((steps - self.figures["step"]) / self.figures["per_second"])
+            limits.append((steps - self.figures["step"]) / self.figures["per_second"])
         if self.hours is not None:
-            left.append(self.hours * 3600 - (time.monotonic() - self.began))
-        return max(0.0, min(left)) if left else None
+            limits.append(self.hours * 3600 - (time.monotonic() - self.began))
+        return max(0.0, min(limits)) if limits else None
 
 
 def is_done(path: Path, steps: int) -> bool:
@@ -98,10 +100,10 @@ def is_done(path: Path, steps: int) -> bool:
     except UserError:
         return False
     if run.settings.get("engine") != "sb3":  # which saves nothing to go on from
-        saved = (run.path / "checkpoints").glob("step_*")
-        if max((int(folder.name[5:]) for folder in saved), default=-1) < steps:
+        saved = checkpoint.newest_step(path / "checkpoints")
+        if saved is None or saved < steps:
             return False
-    return any("evaluate/score" in line and line["step"] >= steps for line in run.metrics())
+    return run.evaluated(steps)
 
 
 def share(hours_left: float, waiting: int, jobs: int) -> float:
@@ -156,8 +158,10 @@ class Sweep:
         for job in self.running:
             _ask_to_end(job)
         self.board.below()
-        count = len(self.running)
-        return f"Interrupted: saving {count} trainings; once more breaks off." if count else ""
+        if not self.running:
+            return ""
+        what = counted(len(self.running), "training")
+        return f"Interrupted: saving {what}; once more breaks off."
 
     def _start_due(self) -> None:
         while self.queue and len(self.running) < self.at_once and not self.interrupted:
@@ -283,8 +287,7 @@ def _clear_if_empty(job: Job) -> None:
 
 def _saved(job: Job) -> bool:
     """Whether there is something to go on from."""
-    folder = job.path / "checkpoints"
-    return any([*folder.glob("step_*"), *folder.glob(".old-step_*")])
+    return checkpoint.newest_step(job.path / "checkpoints") is not None
 
 
 def _weights_alone(job: Job) -> bool:
@@ -342,16 +345,16 @@ class Board:
         self._height = 0
 
     def _renew(self, last: bool) -> None:
-        columns, rows = shutil.get_terminal_size()
+        columns, rows = room(), shutil.get_terminal_size().lines
         shown = self.jobs
         if not last and len(shown) > rows - 3:  # what runs, and how many others there are
             shown = [job for job in self.jobs if job.state == "running"][: rows - 3]
-        lines = [job.line(self.steps) for job in shown]
+        lines = [job.line(self.steps, columns) for job in shown]
         if len(shown) < len(self.jobs):
             states = [job.state for job in self.jobs]
             counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
-            lines.append(", ".join(counts))
+            lines.append(", ".join(counts)[:columns])
         up = f"\x1b[{self._height}A" if self._height else ""
-        drawn = "".join(f"\r\x1b[K{line[: columns - 1]}\n" for line in lines)
+        drawn = "".join(f"\r\x1b[K{line}\n" for line in lines)
         print(up + drawn + "\x1b[J", end="", flush=True)
         self._height = len(lines)

@@ -40,6 +40,7 @@ from playground.run import Run, check_name
 from playground.trainer import TrainerConfig
 from scripts import report_page, reporting
 from scripts.following import SCRIPT
+from scripts.progress import counted
 from scripts.sweep_queue import ENDED_EARLY, TIME_IS_UP, Job, Sweep, is_done
 from scripts.training import PLAY, Door, fresh, quoted
 
@@ -90,14 +91,20 @@ def run_sweep(args: argparse.Namespace, door: Door, words: Sequence[str]) -> Non
     folder = args.runs / "sweeps" / (args.name or door.name)
     logs = folder / "logs"
     sweep = Sweep(jobs, command, _jobs(args), getattr(args, "hours", None), limit, logs)
-    print(f"{len(jobs)} trainings, {_jobs(args)} at a time, into {args.runs / door.name}; Ctrl-C "
-          "saves them, and the same command goes on.", flush=True)  # fmt: skip
+    print(
+        f"{counted(len(jobs), 'training')}, {_jobs(args)} at a time, into "
+        f"{args.runs / door.name}; Ctrl-C saves them, and the same command goes on.",
+        flush=True,
+    )
+    if begun := [job.name for job in jobs if job.path.exists() and job.state == "waiting"]:
+        print(f"Of them {listed(begun)} {'goes' if len(begun) == 1 else 'go'} on from before; "
+              "another --name begins anew.", flush=True)  # fmt: skip
     sweep.run()
     _report(jobs, folder / "report.html")
     if sweep.interrupted or any(job.state in ("saved", "not started") for job in jobs):
         print(f"Go on    {again}")
     if failed := [job for job in jobs if job.state == "failed"]:
-        of = f"{len(failed)} of {len(jobs)} trainings failed" if len(jobs) > 1 else "It failed"
+        of = f"{len(failed)} of {counted(len(jobs), 'training')} failed"
         why = listed([f"{job.name}: {job.said.rstrip('.')}" for job in failed])
         raise UserError(f"{of}: {why} (all that they said is in {logs}).")
 

@@ -43,18 +43,18 @@ EXAMPLES = 4  # best and worst, in the run's gallery
 
 def _settings(preset: str, args: argparse.Namespace) -> tuple[CaptionConfig, TrainerConfig]:
     config = caption.PRESETS[preset]
-    if data.parse(_data(getattr(args, "data", "")))[0] == "atari":
+    spec = getattr(args, "data", "")
+    if spec and data.parse(spec)[0] == "atari":
         config = for_clips(config)
     return config, TrainerConfig(**caption.TRAINER)
 
 
-def _data(spec: str) -> str:
+def _check_named(spec: str) -> None:
     if not spec:
         raise UserError(
             "Name what to learn from: --data flickr8k:DIR, coco:DIR, a folder of pictures with a "
             "caption file, or atari:pong,breakout."
         )
-    return spec
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +68,7 @@ def _build(args: argparse.Namespace, config: CaptionConfig, settings: TrainerCon
     config.check()
     say = to_stderr if ranks.rank() == 0 else lambda text: None  # once, not once a process
     words = load_own(args.resume / LAST).vocabulary if args.resume else None
-    kind, rest = data.parse(_data(config.data))
+    kind, rest = data.parse(config.data)
     if kind != "atari":
         if config.size[0] != config.size[1] or config.frames > 1:
             raise UserError(
@@ -202,6 +202,7 @@ CAPTION = Door(
     settings=_settings,
     label=_label,
     build=_build,
+    check=lambda config, settings: _check_named(config.data),
     figures=("loss", "looked", "known", "reward", "reward_describe", "reward_comment"),
     commands=_commands,
     limits=_limits,

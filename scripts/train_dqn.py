@@ -13,14 +13,14 @@ from playground.films import beside
 from playground.run import Run, write_json
 from playground.trainer import TrainerConfig
 from scripts import following, sweeping, training
+from scripts.progress import Line
 from scripts.training import PLAY, Door, quoted
 
 
 def run_train_dqn(args: argparse.Namespace) -> None:
     """Train with our engine, or with Stable-Baselines3's; or many, one after another."""
     if sweeping.is_sweep(args):
-        door = replace(DQN, preset="sb3") if args.engine == "sb3" else DQN
-        sweeping.run_sweep(args, door, args.words[2:])
+        sweeping.run_sweep(args, DQN_ON_SB3 if args.engine == "sb3" else DQN, args.words[2:])
         return
     if args.refill and not args.resume:
         raise UserError("--refill goes with --resume RUN.")
@@ -33,13 +33,13 @@ def run_train_dqn(args: argparse.Namespace) -> None:
 
     if args.watch:
         following.need_display()
-    config, settings = training.fresh(args, replace(DQN, preset="sb3"))
-    DQN.check(config, settings)
+    config, settings = training.fresh(args, DQN_ON_SB3)
+    DQN_ON_SB3.check(config, settings)
     run = training.create(args, DQN, config, settings, engine="sb3")
     game, limits = resolve(config.game), training.until(settings, DQN.unit)
     print(f"Training {game} on Stable-Baselines3 into {run.path}, {limits}.")
-    with training.removed_if_empty(run), following.viewer(run, args.watch):
-        sb3.train(config, settings, run, training.progress_line(DQN, game))
+    with training.removed_if_empty(run), following.viewer(run, args.watch), Line() as line:
+        sb3.train(config, settings, run, training.progress_line(DQN, game, line))
     training.summary(run, _commands(run)[:-1])
 
 
@@ -61,6 +61,16 @@ def _build(
         ) from None
     task.refill = args.refill
     return task
+
+
+def _check_resumed(args: argparse.Namespace, run: Run) -> None:
+    """UserError where the rows of its replay are missing."""
+    replay = run.settings["config"].get("algorithm", "dqn") == "dqn"
+    if replay and not args.refill and not any(run.path.glob("replay*/rows-*.safetensors")):
+        raise UserError(
+            f"{run.path} has nothing of its replay: go on without it by --resume {run.path} "
+            "--refill."
+        )
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,6 +112,22 @@ def _commands(run: Run) -> list[tuple[str, str]]:
     ]
 
 
+def _check(config: dqn.DQNConfig, settings: TrainerConfig) -> None:
+    dqn.check(config, settings.steps)
+    if config.epsilon_start < config.epsilon_end:
+        raise UserError(
+            f"--epsilon-start {config.epsilon_start:g} is below --epsilon-end "
+            f"{config.epsilon_end:g}: exploration falls; lower the other, too."
+        )
+
+
+def _check_sb3(config: dqn.DQNConfig, settings: TrainerConfig) -> None:
+    from agents import sb3
+
+    _check(config, settings)
+    sb3.check(config, settings)
+
+
 DQN = Door(
     name="dqn",
     help="Deep Q-learning on an Atari game.",
@@ -118,11 +144,13 @@ DQN = Door(
     settings=_settings,
     label=lambda config: resolve(config.game),
     build=_build,
-    check=lambda config, settings: dqn.check(config, settings.steps),
+    check=_check,
     figures=("return", "epsilon", "loss", "q"),
     commands=_commands,
+    check_resumed=_check_resumed,
     arguments=_arguments,
     movable=("graph", "replay_device", "emulator_threads"),
     about={"engine": "ours", "score": "return"},
     finish=_finish,
 )
+DQN_ON_SB3 = replace(DQN, preset="sb3", check=_check_sb3)

@@ -11,20 +11,20 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from playground import gallery
+from playground import checkpoint, gallery, signals
 from playground.config import add_arguments, apply_arguments, from_json, to_json
 from playground.device import limits_said, set_up
 from playground.errors import UserError
 from playground.run import Run
 from playground.trainer import Trainer, TrainerConfig, launched, seed_everything
 from scripts.following import need_display, viewer
+from scripts.progress import Line, figure, time_left
 
 PLAY = "python scripts/play.py"
 REASONS = {"steps": "all steps are done", "hours": "the time is up", "interrupted": "interrupted"}
@@ -50,6 +50,8 @@ class Door:
     limits: Callable[[Any, TrainerConfig], TrainerConfig] = lambda task, settings: settings
     # UserError for a new training's settings that are of no use, before anything is built
     check: Callable[[Any, TrainerConfig], None] = lambda config, settings: None
+    # UserError where a run lacks what going on needs, as soon
+    check_resumed: Callable[[argparse.Namespace, Run], None] = lambda args, run: None
     arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None  # flags of its own
     gathering: tuple[str, ...] = ()  # those of what is gathered once; not given leave no trace
     movable: tuple[str, ...] = ()  # settings that a resumed run may be given anew
@@ -72,8 +74,9 @@ def add_training(
     add("--resume", type=Path, metavar="RUN", help="go on exactly where a run's checkpoint stands")
     add("--watch", action="store_true", help="a window with what it learned so far")
     door.arguments(parser)
-    add_arguments(parser, door.config_class)
-    add_arguments(parser, TrainerConfig)
+    config, settings = door.settings(door.preset, argparse.Namespace())
+    add_arguments(parser, door.config_class, config)
+    add_arguments(parser, TrainerConfig, settings, door.unit)
 
 
 def run_train(args: argparse.Namespace, door: Door) -> None:
@@ -82,17 +85,37 @@ def run_train(args: argparse.Namespace, door: Door) -> None:
         need_display()
     if args.resume:
         run, config, settings = resumed(args, door)
+        _check_going_on(run, settings, door)
+        door.check_resumed(args, run)
     else:
         run, (config, settings) = None, fresh(args, door)
         door.check(config, settings)
     with launched(settings):  # in as many processes as asked for; the first one comes out of it
-        run = _train(args, door, run, config, settings)
-    summary(run, door.commands(run))
+        _train(args, door, run, config, settings)
+
+
+def _check_going_on(run: Run, settings: TrainerConfig, door: Door) -> None:
+    """UserError where there is nothing to go on from, or nothing left to do; before it is built."""
+    saved = checkpoint.newest_step(run.path / "checkpoints")
+    if saved is None:
+        weights = run.path / "last.safetensors"
+        can_start = weights.is_file() and "start" in run.settings["config"]
+        instead = f" A new training can learn on from its weights: --start {weights}." * can_start
+        raise UserError(f"{run.path} has no checkpoint to go on from.{instead}")
+    if settings.steps is not None and saved >= settings.steps and run.evaluated(settings.steps):
+        raise _too_few(run, saved, door)
+
+
+def _too_few(run: Run, step: int, door: Door) -> UserError:
+    return UserError(
+        f"{run.path} has {step:,} {door.unit} already: ask for more with --steps, or for time with "
+        "--hours."
+    )
 
 
 def _train(
     args: argparse.Namespace, door: Door, run: Run | None, config: Any, settings: TrainerConfig
-) -> Run:
+) -> None:
     """Train a new run, or go on with `run`; only the first process's lines are seen."""
     resuming = run is not None
     # Already here: building a task may take minutes of playing or of looking at pictures.
@@ -106,14 +129,13 @@ def _train(
         run = create(args, door, config, settings)
     with nullcontext() if resuming else removed_if_empty(run):
         label = door.label(config)
-        trainer = Trainer(settings, task, run, on_progress=progress_line(door, label))
+        line = Line()
+        report = progress_line(door, label, line)
+        trainer = Trainer(settings, task, run, on_progress=report, say=line.say)
         if resuming:
             step = trainer.resume()
             if settings.steps is not None and step >= settings.steps and not trainer.owed:
-                raise UserError(
-                    f"{run.path} has {step:,} {door.unit} already: ask for more with --steps, or "
-                    "for time with --hours."
-                )
+                raise _too_few(run, step, door)
             run.update(trainer=to_json(settings), config=to_json(config))
             print(f"Going on with {label} from {step:,} {door.unit} in {run.path}; ", end="")
         else:
@@ -123,16 +145,23 @@ def _train(
         limits = until(settings, door.unit)
         print(f"{trainer.precision} on {trainer.device.type}, {limits}.", flush=True)
         try:
-            with viewer(run, args.watch and trainer.rank == 0):
+            with viewer(run, args.watch and trainer.rank == 0), line:
                 outcome = trainer.fit()
             reason = REASONS.get(outcome.reason, outcome.reason)
             print(f"Stopped at {outcome.progress:,} {door.unit}: {reason}.", flush=True)
-            for sentence in door.finish(task, run) if trainer.rank == 0 else ():
-                print(sentence)
+            if trainer.rank == 0:
+                _finish(task, run, door)
         finally:
             if hasattr(task, "close"):
                 task.close()
-    return run
+
+
+def _finish(task: Any, run: Run, door: Door) -> None:
+    """The pictures of the end, the page and what to do next, in spite of a first Ctrl-C."""
+    with signals.caught(lambda: "Interrupted: finishing the page; once more breaks off."):
+        for sentence in door.finish(task, run):
+            print(sentence)
+        summary(run, door.commands(run))
 
 
 def fresh(args: argparse.Namespace, door: Door) -> tuple[Any, TrainerConfig]:
@@ -194,28 +223,21 @@ def until(settings: TrainerConfig, unit: str) -> str:
     return f"until {' or '.join([*limits, 'Ctrl-C'])}, which saves"
 
 
-def progress_line(door: Door, label: str) -> Callable[[dict[str, Any]], None]:
-    """One line that renews itself on a terminal, one line a report elsewhere."""
-    live = sys.stdout.isatty()
+def progress_line(door: Door, label: str, line: Line) -> Callable[[dict[str, Any]], None]:
+    """Shows the reports of a trainer's `on_progress`; evaluations stay on the terminal."""
 
     def show(report: dict[str, Any]) -> None:
         parts = [f"{report['progress']:>10,} {door.unit.split()[-1]}"]
         if "score" in report:
-            parts.append(f"{label}: evaluation {report['score']:.2f}, best {report['best']:.2f}")
+            score, best = report["score"], report["best"]
+            parts[0] += f"  {label}: evaluation {score:,.2f}, best {best:,.2f}"
         else:
-            parts.append(f"{report['per_second']:.3g}/s")
-            for name in door.figures:
-                if name in report:
-                    parts.append(f"{name} {report[name]:.3g}")
+            parts.append(f"{figure(report['per_second'])}/s")
             if report["eta_seconds"] is not None:
-                minutes = round(report["eta_seconds"] / 60)
-                parts.append(f"ETA {minutes // 60}:{minutes % 60:02}")
-        line = "  ".join(parts)
-        if live:
-            line = line[: shutil.get_terminal_size().columns - 1]
-            print("\r\x1b[K" + line, end="\n" if "score" in report else "", flush=True)
-        else:
-            print(line, flush=True)
+                parts.append(time_left(report["eta_seconds"]))
+            names = (name for name in door.figures if name in report)
+            parts += [f"{name} {figure(report[name])}" for name in names]
+        line.show(parts, stays="score" in report)
 
     return show
 

@@ -52,6 +52,8 @@ def load_agent(source: str, game: str | None) -> agents.Agent:
 
 def run_watch(args: argparse.Namespace) -> None:
     """Play in a window, or onto a film where one is asked for or there is no display."""
+    if args.record and args.window:
+        raise UserError("--record makes a film instead of the window: leave out --window.")
     torch.set_num_threads(1)  # for one observation at a time; a training beside it needs the others
     if args.follow:
         run = _followed(args)

@@ -117,7 +117,7 @@ def heard(comment: Commentator, agent: Any, game: str, seconds: float) -> tuple[
     past, lines, shown = Past(game), list[Line](), 0
     frames = int(seconds * FPS)
     before, lives, since = "", None, UPON
-    for frame in islice(watch(agent, game, "machado", SEED), frames):
+    for frame in islice(watch(agent, game, "machado", SEED, epsilon=0.0), frames):
         past.see(frame)
         happened = frame.facts["reward"] or (lives or 0) > (frame.facts["lives"] or 0)
         lives, since = frame.facts["lives"], 0 if happened else since + 1

@@ -107,7 +107,7 @@ def add(args: argparse.Namespace) -> None:
             )
         agent = read_weights(weights)  # as it ships: fp16
     card = make_card(run, agent, args.command, args.course)
-    epsilon = card["settings"]["eval_epsilon"] if args.epsilon is None else args.epsilon
+    epsilon = agent.epsilon if args.epsilon is None else args.epsilon
     seed = FRESH_SEEDS + run.settings["trainer"]["seed"]
     if args.references:
         card["marks"] = marks(read(args.references), card["game"], card["agent_steps"])

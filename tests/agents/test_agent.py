@@ -270,12 +270,27 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path: Path, name: str) -> None
 
 
 def test_a_run_gives_its_best_agent_else_its_last_else_says_so(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no agent yet"):
+    with pytest.raises(UserError, match="not a run: it has no config"):
         agents.load(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="has no agent yet"):
+        agents.load(tmp_path)
+    with pytest.raises(UserError, match=f"not a run; those in it are {tmp_path.name}"):
+        agents.load(tmp_path.parent)
     an_agent(hidden=8).save(tmp_path / "last.safetensors")
     assert agents.load(tmp_path).network.settings["hidden"] == 8
     an_agent(hidden=12).save(tmp_path / "best.safetensors")
     assert agents.load(tmp_path).network.settings["hidden"] == 12
+
+
+@pytest.mark.parametrize("told", [0.05, 0, None, "much", 2, float("nan")])
+def test_it_explores_as_in_its_evaluations_where_that_is_told(tmp_path: Path, told: Any) -> None:
+    agent = an_agent(hidden=8)
+    assert agent.epsilon == 0
+    agent.card["settings"] = {"eval_epsilon": told}
+    assert agent.epsilon == (0.05 if told == 0.05 else 0)
+    agent.save(tmp_path / "a.safetensors")
+    assert agents.load(tmp_path / "a.safetensors").epsilon == agent.epsilon
 
 
 # What they answer

@@ -34,6 +34,17 @@ def test_random_weights_lose_every_point_of_pong() -> None:
     assert result.human_normalised > 0.3  # cut short, far from -21
 
 
+def test_without_another_its_own_exploration_counts() -> None:
+    agent = Agent(QNetwork(6, width=0.25, hidden=8), "pong")
+    rules = protocol("machado", max_frames=400)
+    greedy = evaluate(agent, protocol=rules, episodes=1)
+    agent.card["settings"] = {"eval_epsilon": 1.0}
+    own = evaluate(agent, protocol=rules, episodes=1)
+    assert (greedy.epsilon, own.epsilon) == (0, 1)
+    assert own == evaluate(agent, protocol=rules, episodes=1, epsilon=1.0)
+    assert greedy == evaluate(agent, protocol=rules, episodes=1, epsilon=0.0)
+
+
 def test_an_agent_of_another_game_is_refused() -> None:
     agent = Agent(QNetwork(6, width=0.25, hidden=8), "breakout")
     with pytest.raises(UserError, match="6 actions, breakout has 4"):

@@ -21,6 +21,7 @@ from agents.saliency import (
     MEASURES,
     MOST_HEAT,
     STRIP_PX,
+    WORDS_PX,
     saliency,
     value_over_time,
 )
@@ -114,14 +115,15 @@ def test_the_strip_shows_value_and_rewards() -> None:
     frame(1.0)
     strip = frame(3.0, reward=1.0)  # the third of 100 frames is column 2
     assert strip.shape == (STRIP_PX, 100, 3)
-    assert (strip[:, 2] == CURVE).all()  # from the least to the largest
+    assert (strip[WORDS_PX:, 2] == CURVE).all()  # from the least to the largest
+    assert not (strip[:WORDS_PX] == CURVE).all(2).any()  # the texts stay free
     for _ in range(60):
         strip = frame(2.0, reward=-1.0)
-    middle = round((STRIP_PX - 1) / 2)
+    middle = WORDS_PX + round((STRIP_PX - WORDS_PX - 1) / 2)
     assert (strip[middle, 60] == CURVE).all() and (strip[middle + 2, 60] == LOSS).all()
     assert not (strip[:, 70:] == LOSS).all(2).any()  # to come
     frame(0.0, reward=2.0)
-    assert (frame(0.0)[0, 63] == GAIN).all()
+    assert (frame(0.0)[WORDS_PX, 63] == GAIN).all()
     assert (frame(5.0, episode=1) == CURVE).all(2).sum() <= 1  # a new game, a new strip
 
 

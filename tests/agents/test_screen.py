@@ -251,3 +251,6 @@ def test_an_agent_plays_by_its_own_rules_unless_told() -> None:
     puppet.protocol = "sb3"
     assert next(watch(puppet)).facts["protocol"] == "sb3"
     assert next(watch(puppet, protocol="machado")).facts["protocol"] == "machado"
+    puppet.epsilon = 0.25
+    assert next(watch(puppet)).facts["epsilon"] == 0.25
+    assert next(watch(puppet, epsilon=0.0)).facts["epsilon"] == 0

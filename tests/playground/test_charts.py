@@ -52,6 +52,13 @@ def test_levels_near_are_drawn_and_far_ones_told():
     assert "lowest 0, highest 10; near 20; far 400, above" in drawn  # in words, too
 
 
+def test_the_axis_spans_what_is_asked_for():
+    flat = [Line("a", [(0, 0), (1, 0)])]
+    figure = plot("shares", flat, "score", span=(0, 1))
+    assert '"end">0</text>' in figure and '"end">1</text>' in figure and "-1" not in figure
+    assert "-1</text>" in plot("shares", flat, "score")
+
+
 def test_a_second_unit_stands_below_the_first():
     plain, drawn = plot("t", [OURS], "agent steps"), plot("t", [OURS], "agent steps", (), ("f", 4))
     rows = re.findall(r'<text x="[\d.]+" y="(\d+)" text-anchor="middle">(\d+)</text>', drawn)

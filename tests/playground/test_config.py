@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from playground.config import add_arguments, apply_arguments, from_json, setting, to_json
+from playground.config import TASK_UNIT, add_arguments, apply_arguments, from_json, setting, to_json
 from playground.errors import UserError
 
 
@@ -59,6 +59,18 @@ def test_help_has_units_and_defaults() -> None:
     assert "budget, hours (default none)" in text
     assert "10% less is fine (default 0.001)" in text
     assert "{nature,impala}" in text and "--no-double" in text and "(default 1,2)" in text
+
+
+def test_help_tells_a_presets_values_and_the_tasks_unit() -> None:
+    @dataclass
+    class Ours(Settings):
+        every: int | None = setting(None, "now and then", TASK_UNIT)
+
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, Ours, Ours(agent_steps=7, every=3), "updates")
+    text = " ".join(parser.format_help().split())
+    assert "agent steps (default 7)" in text and "now and then, updates (default 3)" in text
+    assert vars(parser.parse_args([])) == {}
 
 
 @pytest.mark.parametrize(

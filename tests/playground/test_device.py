@@ -201,5 +201,5 @@ print(mapped * resource.getpagesize() / (20 * 40 * 2**20), (torch.tensor([1e-39]
     command = [sys.executable, "-c", program]
     said = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
     mapped, denormal = map(float, said.stdout.split())
-    assert mapped < 0.1  # of the bytes that were asked for
+    assert mapped < 0.5  # of the bytes that were asked for; 1 without, and the kernel reclaims some
     assert denormal == 0

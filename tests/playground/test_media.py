@@ -5,6 +5,7 @@ import subprocess
 import sys
 import unicodedata
 import zlib
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -596,6 +597,12 @@ def test_letters_that_no_font_has_are_told_once(capsys):
         drawn(line)
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and "Nanum" in told
+
+
+def test_small_digits_differ_by_more_than_a_pixel():
+    digits = [draw_text(np.zeros((14, 12, 3), np.uint8), digit)[..., 0] > 0 for digit in "0689"]
+    for one, other in combinations(digits, 2):
+        assert (one != other).sum() >= 3
 
 
 def test_side_panel_bars_rank_the_values():

@@ -281,7 +281,12 @@ def test_resume_goes_on_and_refill_too(trained, capsys):
     assert "from 300 agent steps" in printed and "400 steps" in printed
     assert "Summary" in printed and "watch --agent" in printed
     assert main([*run, "--steps", "350"]) == 2
-    assert "400 agent steps already" in capsys.readouterr().err
+    found = capsys.readouterr()
+    assert "400 agent steps already" in found.err and not found.out  # before anything is built
+    shutil.move(trained / "replay", "aside")
+    assert main([*run, "--steps", "500"]) == 2
+    assert "nothing of its replay" in capsys.readouterr().err
+    shutil.move("aside", trained / "replay")
     assert main([*run, "--steps", "500", "--refill"]) == 0
     steps = [line["step"] for line in Run.open(trained).metrics()]
     assert steps == sorted(steps) and steps[-1] == 500
@@ -500,6 +505,7 @@ def broken(tmp_path, weights):
     """Files and folders that are not what they should be."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "a_file").write_text("")
+    (tmp_path / "notes.txt").write_text("no agent")
     (tmp_path / "torn.safetensors").write_bytes(Path(weights).read_bytes()[:3000])
     save_file({"a": np.zeros(3, np.float32)}, tmp_path / "foreign.safetensors")
     (tmp_path / "junk.zip").write_bytes(b"PK\x03\x04 and then nothing")
@@ -523,7 +529,7 @@ def broken(tmp_path, weights):
         ("watch --agent torn.safetensors", "not a readable"),
         ("watch --agent foreign.safetensors", "no agent of this playground"),
         ("watch --agent junk.zip --game pong", "cannot be read"),
-        ("watch --agent empty", "no agent yet"),
+        ("watch --agent empty", "not a run"),
         ("watch --agent nameless.safetensors", "--game"),
         ("watch --agent nameless.safetensors --game pong", "18 actions and pong has 6"),
         ("watch --agent", "expected one argument"),
@@ -565,7 +571,11 @@ def broken(tmp_path, weights):
         ("train dqn --precision fp16", "GPU"),
         ("train dqn --resume nope", "not a run"),
         ("train dqn --resume empty", "not a run"),
-        ("train dqn --resume run", "no good checkpoint"),
+        ("train dqn --resume run", "no checkpoint to go on from"),
+        ("train dqn --epsilon-start 0.005", "below --epsilon-end 0.01"),
+        ("train dqn --engine sb3 --dueling", "no --dueling"),
+        ("watch --window --record a.mp4", "leave out --window"),
+        ("watch --agent notes.txt", "no agent's file"),
         ("train dqn --resume run --game breakout", "--game"),
         ("train dqn --resume run --preset laptop", "--preset"),
         ("gallery", "no run"),
@@ -593,6 +603,18 @@ def test_a_mistake_in_a_process_of_its_own():
     )
     assert found.returncode == 2 and found.stdout == ""
     assert len(found.stderr.splitlines()) == 1 and "'pong'" in found.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no signal to one process alone")
+def test_ctrl_c_while_all_is_imported_says_nothing():
+    command = [sys.executable, "-X", "importtime", SCRIPT, "zoo"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as it:
+        for line in it.stderr:
+            if "torch." in line:  # the import of some part of it has ended; many are to come
+                it.send_signal(signal.SIGINT)
+                break
+        out, error = it.communicate()
+    assert it.returncode == -signal.SIGINT and out == "" and "Traceback" not in error
 
 
 def encoded(monkeypatch, stream, encoding):

@@ -355,7 +355,9 @@ def test_a_terminal_renews_the_lines(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sweep_queue.shutil, "get_terminal_size", lambda: size)
     jobs[0].state, jobs[0].began = "running", time.monotonic()
     jobs[0].figures = {"step": 400, "per_second": 10.0, "return": 1.5, "evaluate/score": 2.25}
-    assert "400 of 1,000  10/s  return 1.5  evaluation 2.25  ETA 0:01" in jobs[0].line(1000)
+    line = jobs[0].line(1000)
+    assert line.endswith("400 of 1,000  10/s  0:01 h left  return 1.5  evaluation 2.25")
+    assert jobs[0].line(1000, len(line) - 1).endswith("return 1.5")  # no figure is cut
     board.show()
     board.show()
     first, second = capsys.readouterr().out.split("\x1b[3A")  # three lines up
@@ -405,7 +407,10 @@ def test_a_small_sweep_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
     monkeypatch.undo()
 
     monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
     assert main([*words, "--steps", "160"]) == 0
+    assert "1 training, " in (printed := capsys.readouterr().out)
+    assert "entombed-s0 goes on from before; another --name begins anew" in printed
     steps = [line["step"] for line in Run.open(path).metrics()]
     assert steps == sorted(steps) and steps[-1] == 160 and steps[0] == 50
 
