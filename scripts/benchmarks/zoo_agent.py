@@ -48,16 +48,16 @@ MARKS = ("Dopamine Rainbow", "Dopamine IQN")  # the first is what an agent is to
 
 README = """# The agents that ship
 
-Watch one with `python scripts/play.py watch NAME`, score it with
-`python scripts/play.py evaluate zoo:NAME`. Each has a card beside it, `NAME.json`: settings,
-commit, learning curve, every return of its scores. Scores are means over whole games on seeds that
-training never used, with their 95 % interval (Student's t), under two protocols: `machado` (sticky
-actions 0.25, no no-ops) and `sb3` (no sticky actions, up to 30 no-ops). Frames are emulator frames,
-4 for each agent step; frames and minutes are those until this agent, the run's best or last. Beside
-them stand two agents of Dopamine (Castro et al. 2018; mean of 5 seeds, sticky actions), to be held
-against the column `machado`: the mean of their training returns, exploration included, over the
-newest 250,000 agent steps that end by as many frames. Below: half a minute of each under
-`machado`, from a game's start.
+Watch one with `python scripts/play.py watch NAME`, score it with `python scripts/play.py evaluate
+zoo:NAME`. Each has a card beside it, `NAME.json`: settings, commit, learning curve, every return of
+its scores. Scores are means over whole games on seeds that training never used, with their 95 %
+interval (Student's t), under two protocols: `machado` (sticky actions 0.25, no no-ops) and `sb3`
+(no sticky actions, up to 30 no-ops), with ε random actions, as `watch` and `evaluate` take them
+too. Frames are emulator frames, 4 for each agent step; frames and minutes are those until this
+agent, the run's best or last. Beside them stand two agents of Dopamine (Castro et al. 2018; mean of
+5 seeds, sticky actions), to be held against the column `machado`: the mean of their training
+returns, exploration included, over the newest 250,000 agent steps that end by as many frames.
+Below: half a minute of each under `machado`, from a game's start.
 
 This file is written by `scripts/benchmarks/zoo_agent.py`.
 
