@@ -40,6 +40,7 @@ from playground.media import VideoWriter
 from playground.run import Run, atomic_path, read_json, write_json
 from playground.trainer import TrainerConfig
 from scripts.benchmarks.cards import COURSE, evaluations, flags
+from scripts.benchmarks.zoo_curves import PICTURE as CURVES
 
 LARGEST_BYTES = 4_000_000
 SCORES = ("machado", "sb3")
@@ -57,7 +58,9 @@ too. Frames are emulator frames, 4 for each agent step; frames and minutes are t
 agent, the run's best or last. Beside them stand two agents of Dopamine (Castro et al. 2018; mean of
 5 seeds, sticky actions), to be held against the column `machado`: the mean of their training
 returns, exploration included, over the newest 250,000 agent steps that end by as many frames.
-Below: half a minute of each under `machado`, from a game's start.
+Below: the curves of their trainings (drawn by `scripts/benchmarks/zoo_curves.py`) beside all that
+Dopamine's two learned in 200 million frames, and what Mnih et al. 2015 report in the end; and half
+a minute of each under `machado`, from a game's start.
 
 This file is written by `scripts/benchmarks/zoo_agent.py`.
 
@@ -239,6 +242,8 @@ def write_table(zoo: Path) -> None:
         if "course" in card:
             notes.append(f"\n{path.stem}: {card['course']}\n")
     table = "".join("| " + " | ".join(row) + " |\n" for row in rows)
+    if (zoo / CURVES).exists():
+        notes.append(f"\n![learning curves, and published ones beside them]({CURVES})\n")
     films = sorted((zoo / FILMS).glob("*.gif"))
     if films:
         notes.append("\n" + "".join(f"![{path.stem}]({FILMS}/{path.name})\n" for path in films))

@@ -19,7 +19,7 @@ from playground.media import read_video
 from playground.run import Run, read_json, write_json
 from playground.trainer import TrainerConfig
 from scripts.benchmarks import zoo_agent
-from scripts.benchmarks.zoo_agent import FILMS, MARKS, film, marks, pairs, write_table
+from scripts.benchmarks.zoo_agent import CURVES, FILMS, MARKS, film, marks, pairs, write_table
 
 GAME = Evaluation("pong", {}, 0.01, 7, [1.0], 1.0, 1.0, 0.0, (1.0, 1.0), None, 9.0, 36)
 
@@ -54,6 +54,9 @@ def test_the_table_has_a_row_a_card_with_or_without_a_mark_and_a_note(tmp_path) 
     write_table(tmp_path)
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert text.endswith("a: Halted for a while.\n\n![a](films/a.gif)\n")
+    (tmp_path / CURVES).touch()
+    write_table(tmp_path)
+    assert f"]({CURVES})\n\n![a](films/a.gif)\n" in (tmp_path / "README.md").read_text("utf-8")
 
 
 def test_a_film_shows_what_flickers(tmp_path, monkeypatch) -> None:
