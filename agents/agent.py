@@ -63,7 +63,9 @@ class Agent:
         """
         settings = self.card.get("settings")
         told = settings.get("eval_epsilon") if isinstance(settings, dict) else None
-        return float(told) if isinstance(told, int | float) and 0 <= told <= 1 else 0.0
+        if isinstance(told, bool) or not isinstance(told, int | float):
+            return 0.0
+        return float(told) if 0 <= told <= 1 else 0.0
 
     def q_values(self, observation: np.ndarray) -> np.ndarray:
         """(N, 4, 84, 84) uint8 -> (N, A) float32; without noise, and the same each time."""

@@ -75,7 +75,7 @@ from agents.presets import PRESETS, SB3, TRAINERS, DQNConfig, preset
 from agents.replay import Replay, ReplayFiles, drawable, ring_steps
 from agents.screen import STACK
 from agents.targets import epsilon_at, td_target
-from playground import ranks
+from playground import checkpoint, ranks
 from playground.device import available_memory
 from playground.errors import UserError
 from playground.run import Run
@@ -144,6 +144,11 @@ def check(config: DQNConfig, steps: int | None) -> None:
         steps: agent steps of the training, where it has so many.
     """
     config.check()
+    if config.epsilon_start < config.epsilon_end:
+        raise UserError(
+            f"--epsilon-start {config.epsilon_start:g} is below --epsilon-end "
+            f"{config.epsilon_end:g}: exploration falls; lower --epsilon-end, too."
+        )
     with torch.device("meta"):  # its shapes alone
         network_of(config, actions=1)
     if config.algorithm == "pqn":
@@ -154,6 +159,13 @@ def check(config: DQNConfig, steps: int | None) -> None:
             f"Nothing would be learned in --steps {steps}: the first update comes after "
             f"--warmup {config.warmup}. Train for longer, or warm up for less."
         )
+
+
+def has_rows(run: Run) -> bool:
+    """Whether the newest good checkpoint of a run finds rows of its replay, or needs none."""
+    found = checkpoint.glance(run.path / "checkpoints")
+    folder = found and found[1]["state"].get("rows")
+    return not folder or any((run.path / folder).glob("rows-*.safetensors"))
 
 
 class DQN(Playing):

@@ -96,10 +96,14 @@ def latest(directory: Path) -> Path | None:
     return None
 
 
-def newest_step(directory: Path) -> int | None:
-    """The step of the newest checkpoint, by its name alone; None where there is none."""
-    found = _candidates(Path(directory))
-    return int(found[0].name[-DIGITS:]) if found else None
+def glance(directory: Path) -> tuple[int, dict[str, Any]] | None:
+    """(step, state) of the newest checkpoint that verifies, the state as JSON has it: its tensors
+    are not read, and stand there by reference. None where there is none.
+    """
+    path = latest(directory)
+    if path is None:
+        return None
+    return int(path.name[-DIGITS:]), json.loads((path / "state.json").read_bytes())
 
 
 def rng_state() -> dict[str, Any]:

@@ -53,8 +53,8 @@ MP4_SOUND = ("aac", "mp3")  # which all players find in an .mp4; other sound bec
 PANEL, INK, ROW, CHOSEN = (20, 21, 26), (222, 224, 230), (58, 74, 104), (190, 104, 22)
 MAX_PIXELS = 2**26  # of a picture that is read; a small file can claim to hold billions
 ROWS_AT_ONCE = 64  # of a picture of 16 bits, while it is encoded
-# Of systems, for letters that Pillow's own font lacks, in the order in which they are asked.
 SHARP = "DejaVuSans.ttf"  # whose letters of few pixels stay apart: 6 and 8, M and N
+# Of systems, for letters that Pillow's own font lacks, in the order in which they are asked.
 FONTS = (
     SHARP,  # Linux: Latin, Greek, Cyrillic
     "malgun.ttf",  # Windows, Korean; and Korean ones of macOS and of Linux, some with all of CJK
@@ -575,8 +575,9 @@ def _opened(name: str, size: int) -> Any:
 def _packaged(name: str) -> str:
     """Where Matplotlib, which comes with Stable-Baselines3, would have it; without importing it."""
     found = importlib.util.find_spec("matplotlib")
-    folder = Path(found.origin).parent if found and found.origin else Path()
-    return str(folder / "mpl-data" / "fonts" / "ttf" / name)
+    if found is None or found.origin is None:
+        return name
+    return str(Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / name)
 
 
 @functools.cache

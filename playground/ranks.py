@@ -138,6 +138,8 @@ def launched(device: str, devices: int) -> Iterator[None]:
         finally:
             _rank, _world, _decisions, ours = 0, 1, None, _rank
     if ours:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # all that is left is to end
         raise SystemExit(0)
 
 

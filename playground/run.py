@@ -349,10 +349,6 @@ class Run:
                     found.append(figures)
         return found
 
-    def evaluated(self, step: int) -> bool:
-        """Whether an evaluation is logged at that step or later."""
-        return any("evaluate/score" in line and line["step"] >= step for line in self.metrics())
-
     def rewind(self, step: int) -> None:
         """Forget what was logged after `step`, so that a resumed run does not log it twice."""
         if not self.writes:

@@ -67,7 +67,9 @@ MAX_REWINDS = 3
 class TrainerConfig:
     """How to train; what to train is the task's own config."""
 
-    steps: int | None = setting(None, "stop after so many (none: no limit)", TASK_UNIT)
+    steps: int | None = setting(
+        None, "stop after so many (none: no limit, or the task's)", TASK_UNIT
+    )
     hours: float | None = setting(None, "stop after so long, counted anew at each start", "hours")
     seed: int = setting(0, "seed of every random generator")
     device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda", "mps"))
@@ -82,7 +84,9 @@ class TrainerConfig:
     accumulate: int = setting(1, "calls of minimize averaged into one update", "calls")
     ema: float | None = setting(None, "decay of the averaged weights used to evaluate and export")
     nan_patience: int = setting(20, "non-finite updates in a row before rewinding", "updates")
-    evaluate_every: int | None = setting(None, "evaluate at each multiple", TASK_UNIT)
+    evaluate_every: int | None = setting(
+        None, "evaluate at each multiple (none: as fits the task, at least at the end)", TASK_UNIT
+    )
     checkpoint_every: int | None = setting(None, "save at each multiple", TASK_UNIT)
     checkpoint_minutes: float | None = setting(10.0, "save after so long", "minutes")
     log_every: int | None = setting(None, "log at each multiple instead of by time", TASK_UNIT)
@@ -128,6 +132,12 @@ def seed_everything(seed: int) -> None:
 def launched(config: TrainerConfig) -> contextlib.AbstractContextManager[None]:
     """Run a block in as many processes as `config` asks for; only the first one comes out of it."""
     return ranks.launched(device.find(config.device).type, config.devices)
+
+
+def reached(run: Run) -> tuple[int, bool] | None:
+    """The progress that a run would go on from, and whether it owes an evaluation; None if none."""
+    found = checkpoint.glance(run.path / "checkpoints")
+    return None if found is None else (found[0], bool(found[1].get("owed", False)))
 
 
 class Trainer:
@@ -224,6 +234,8 @@ class Trainer:
                     evaluated = now
                 # With a new best.safetensors its score: a kill must not leave one without the other
                 if best or save or due(config.checkpoint_every, before, now):
+                    # Until the evaluation at the end is made.
+                    self.owed = self._reason() in ("steps", "hours") and evaluated != now
                     self.save()
                     saved = now
             if reason in ("steps", "hours") and evaluated != task.progress:

@@ -20,8 +20,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-if __name__ == "__main__":  # Ctrl-C while all of it is imported: nothing is lost, nothing to tell
-    _ctrl_c = signal.signal(signal.SIGINT, signal.SIG_DFL)
+# While all of it is imported Ctrl-C just ends it, unless who started it does not want it heard.
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 # So that this checkout's rooms are found, with `python scripts/play.py` from anywhere.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -168,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
             help=f"rules of play (default {which})")  # fmt: skip
         add("--epsilon", type=_number(float, 0, 1),
             help="part of random actions, 0 to 1 (default the agent's own: that of its training's "
-            "evaluations, 0.01 of those that ship; 0 of other projects')")  # fmt: skip
+            "evaluations, 0.01 for the zoo's agents; 0 for those of other projects)")  # fmt: skip
         add("--seed", type=_number(int, 0, 2**31 - 1), default=0,
             help="of emulators and exploration (default 0)")  # fmt: skip
 
@@ -245,6 +246,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, _ctrl_c)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: films are finished
     sys.exit(main())

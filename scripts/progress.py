@@ -5,26 +5,25 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import Self
+from typing import Self, TextIO
 
 
 class Line:
-    """One line on stdout that each report renews; elsewhere than on a terminal, a line a report.
+    """One line on a stream that each report renews; elsewhere than on a terminal, a line a report.
 
     As a context it ends with the block.
     """
 
-    def __init__(self) -> None:
-        self._live = sys.stdout.isatty()
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = sys.stdout if stream is None else stream
+        self.live = self._stream.isatty()
         self._open = False  # whether the terminal's cursor stands at its end
 
     def show(self, parts: Sequence[str], stays: bool = False) -> None:
-        """The parts that fit, the most wanted first; what `stays` is not renewed by the next."""
-        if not self._live:
-            print("  ".join(parts), flush=True)
-            return
-        print("\r\x1b[K" + fitted(parts, room()), end="\n" if stays else "", flush=True)
-        self._open = not stays
+        """The parts that fit, the most wanted first; what `stays` is whole, and never renewed."""
+        text = "  ".join(parts) if stays or not self.live else fitted(parts, room())
+        self._open = self.live and not stays
+        self._put(("\r\x1b[K" if self.live else "") + text + ("" if self._open else "\n"))
 
     def say(self, text: str) -> None:
         """A sentence of its own, to stderr."""
@@ -34,8 +33,17 @@ class Line:
     def end(self) -> None:
         """Leave it standing: what is printed next begins under it."""
         if self._open:
-            print(flush=True)
             self._open = False
+            self._put("\n")
+
+    def remove(self) -> None:
+        """Leave nothing of it."""
+        if self._open:
+            self._open = False
+            self._put("\r\x1b[K")
+
+    def _put(self, text: str) -> None:
+        print(text, end="", file=self._stream, flush=True)
 
     def __enter__(self) -> Self:
         return self
@@ -65,8 +73,8 @@ def counted(number: int, thing: str) -> str:
 
 
 def figure(value: float) -> str:
-    """A number at a length for such lines: 1,234 or 0.0123."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    """A number at a length for such lines: 1,234 or 0.0123 or 2.5e-05."""
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
 
 
 def time_left(seconds: float) -> str:

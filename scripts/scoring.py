@@ -22,7 +22,7 @@ from playground.data import load as load_pictures
 from playground.device import find
 from playground.errors import UserError
 from playground.run import Run
-from scripts.progress import counted
+from scripts.progress import Line, counted
 from scripts.watching import load_agent
 
 
@@ -143,20 +143,20 @@ def _counting(episodes: int, game: str | None) -> Iterator[Callable[[Sequence[fl
     """Takes the returns so far; a line on the terminal, renewed with each game and removed in the
     end. Nothing where stderr is no terminal.
     """
-    live = sys.stderr.isatty()
+    line = Line(sys.stderr)
 
     def show(returns: Sequence[float]) -> None:
-        mean = f", mean so far {fmean(returns):.2f}" if returns else ""
-        line = f"{len(returns)} of {counted(episodes, 'game')} of {game}{mean}"
-        if live:
-            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+        parts = [f"{len(returns)} of {counted(episodes, 'game')} of {game}"]
+        if returns:
+            parts.append(f"mean so far {fmean(returns):.2f}")
+        if line.live:
+            line.show(parts)
 
     show([])
     try:
         yield show
     finally:
-        if live:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        line.remove()
 
 
 def _tell(result: Evaluation, args: argparse.Namespace) -> None:

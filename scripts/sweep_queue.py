@@ -19,14 +19,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playground import checkpoint, signals
+from playground import signals
 from playground.errors import UserError
 from playground.run import Run, writing
+from playground.trainer import reached
 from scripts.progress import counted, figure, fitted, room, time_left
 
 POLL_SECONDS = 1.0  # between two looks at the children
 LINE_SECONDS = 600.0  # between two lines of a training, where no terminal renews them
 TRIES = 2
+NARROW = 60  # columns, of which none is left for a table
 LEAST_HOURS = 0.01  # less is not worth a start
 BREAK_OFF_SECONDS = 20.0  # what a child asked twice to end is given
 # In config.json, of a training that has no other end: the sweep's hours, its share of which it had.
@@ -65,7 +67,11 @@ class Job:
 
     def line(self, steps: int | None, columns: int = sys.maxsize) -> str:
         """The job in one line of so many columns at most."""
-        seen, parts = self.figures, [f"{self.name:24} {self.state:11}"]
+        name, state = (24, 11) if columns > NARROW else (0, 0)
+        head = f"{self.name:{name}} {self.state:{state}}"
+        if self.said and self.state != "running":
+            head += f"  {self.said}"
+        seen, parts = self.figures, [head]
         if "step" in seen:
             parts.append(f"{seen['step']:>11,}" + (f" of {steps:,}" if steps else " agent steps"))
         if self.state == "running":
@@ -75,11 +81,8 @@ class Job:
                 parts.append(time_left(seconds))
         for key, word in (("return", "return"), ("evaluate/score", "evaluation")):
             if seen.get(key) is not None:
-                parts.append(f"{word} {figure(seen[key])}")
-        line = fitted(parts, columns)
-        if self.said and self.state != "running":
-            line = f"{line}  {self.said}"[:columns]
-        return line
+                parts.append(f"{word} {seen[key]:,.2f}")
+        return fitted(parts, columns)
 
     def _seconds_left(self, steps: int | None) -> float | None:
         limits = []
@@ -99,11 +102,10 @@ def is_done(path: Path, steps: int) -> bool:
         run = Run.open(path)
     except UserError:
         return False
-    if run.settings.get("engine") != "sb3":  # which saves nothing to go on from
-        saved = checkpoint.newest_step(path / "checkpoints")
-        if saved is None or saved < steps:
-            return False
-    return run.evaluated(steps)
+    if run.settings.get("engine") == "sb3":  # which saves nothing to go on from
+        return any("evaluate/score" in line and line["step"] >= steps for line in run.metrics())
+    saved, owed = reached(run) or (-1, False)
+    return saved >= steps and not owed
 
 
 def share(hours_left: float, waiting: int, jobs: int) -> float:
@@ -222,7 +224,7 @@ class Sweep:
         if status != 0 and not done and not (job.asked and status in STOPPED):
             self._failed(job, _last_line(self.logs / f"{job.name}.txt") or _death(status))
             return
-        job.state, job.said = "saved" if _saved(job) else "not started", ""
+        job.state, job.said = "saved" if saved(job) else "not started", ""
         if job.state == "not started" and _weights_alone(job):
             job.state, job.said = ENDED_EARLY, "Stable-Baselines3 cannot resume"
         if done:
@@ -274,7 +276,7 @@ def _clear_if_empty(job: Job) -> None:
 
     UserError while another process trains it.
     """
-    if not job.path.exists() or _saved(job):
+    if not job.path.exists() or saved(job):
         return
     run = Run.open(job.path)
     run.lock()
@@ -285,9 +287,10 @@ def _clear_if_empty(job: Job) -> None:
     job.figures, job.size = {}, -1
 
 
-def _saved(job: Job) -> bool:
+def saved(job: Job) -> bool:
     """Whether there is something to go on from."""
-    return checkpoint.newest_step(job.path / "checkpoints") is not None
+    folder = job.path / "checkpoints"
+    return any([*folder.glob("step_*"), *folder.glob(".old-step_*")])
 
 
 def _weights_alone(job: Job) -> bool:

@@ -41,7 +41,7 @@ from playground.trainer import TrainerConfig
 from scripts import report_page, reporting
 from scripts.following import SCRIPT
 from scripts.progress import counted
-from scripts.sweep_queue import ENDED_EARLY, TIME_IS_UP, Job, Sweep, is_done
+from scripts.sweep_queue import ENDED_EARLY, TIME_IS_UP, Job, Sweep, is_done, saved
 from scripts.training import PLAY, Door, fresh, quoted
 
 FLAGS = ("games", "seeds", "jobs")  # what makes a training a sweep
@@ -96,9 +96,8 @@ def run_sweep(args: argparse.Namespace, door: Door, words: Sequence[str]) -> Non
         f"{args.runs / door.name}; Ctrl-C saves them, and the same command goes on.",
         flush=True,
     )
-    if begun := [job.name for job in jobs if job.path.exists() and job.state == "waiting"]:
-        print(f"Of them {listed(begun)} {'goes' if len(begun) == 1 else 'go'} on from before; "
-              "another --name begins anew.", flush=True)  # fmt: skip
+    if begun := [job.name for job in jobs if job.state == "waiting" and saved(job)]:
+        print(f"Going on with {listed(begun)}; another --name begins anew.", flush=True)
     sweep.run()
     _report(jobs, folder / "report.html")
     if sweep.interrupted or any(job.state in ("saved", "not started") for job in jobs):

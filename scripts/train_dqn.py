@@ -33,14 +33,17 @@ def run_train_dqn(args: argparse.Namespace) -> None:
 
     if args.watch:
         following.need_display()
-    config, settings = training.fresh(args, DQN_ON_SB3)
-    DQN_ON_SB3.check(config, settings)
-    run = training.create(args, DQN, config, settings, engine="sb3")
-    game, limits = resolve(config.game), training.until(settings, DQN.unit)
+    door = DQN_ON_SB3
+    config, settings = training.fresh(args, door)
+    door.check(config, settings)
+    run = training.create(args, door, config, settings, engine="sb3")
+    game, limits = resolve(config.game), training.until(settings, door.unit)
     print(f"Training {game} on Stable-Baselines3 into {run.path}, {limits}.")
-    with training.removed_if_empty(run), following.viewer(run, args.watch), Line() as line:
-        sb3.train(config, settings, run, training.progress_line(DQN, game, line))
-    training.summary(run, _commands(run)[:-1])
+    with training.finishing(lambda: False):
+        with training.removed_if_empty(run), following.viewer(run, args.watch), Line() as line:
+            agent = sb3.train(config, settings, run, training.progress_line(door, game, line))
+        print(f"Stopped at {agent.card['trained_agent_steps']:,} {door.unit}.")
+        training.summary(run, _commands(run)[:-1])
 
 
 def _settings(preset: str, args: argparse.Namespace) -> tuple[dqn.DQNConfig, TrainerConfig]:
@@ -65,11 +68,10 @@ def _build(
 
 def _check_resumed(args: argparse.Namespace, run: Run) -> None:
     """UserError where the rows of its replay are missing."""
-    replay = run.settings["config"].get("algorithm", "dqn") == "dqn"
-    if replay and not args.refill and not any(run.path.glob("replay*/rows-*.safetensors")):
+    if not args.refill and not dqn.has_rows(run):
         raise UserError(
-            f"{run.path} has nothing of its replay: go on without it by --resume {run.path} "
-            "--refill."
+            f"{run.path} has nothing of its replay: go on without it by --resume "
+            f"{quoted(run.path)} --refill."
         )
 
 
@@ -112,19 +114,10 @@ def _commands(run: Run) -> list[tuple[str, str]]:
     ]
 
 
-def _check(config: dqn.DQNConfig, settings: TrainerConfig) -> None:
-    dqn.check(config, settings.steps)
-    if config.epsilon_start < config.epsilon_end:
-        raise UserError(
-            f"--epsilon-start {config.epsilon_start:g} is below --epsilon-end "
-            f"{config.epsilon_end:g}: exploration falls; lower the other, too."
-        )
-
-
 def _check_sb3(config: dqn.DQNConfig, settings: TrainerConfig) -> None:
     from agents import sb3
 
-    _check(config, settings)
+    dqn.check(config, settings.steps)
     sb3.check(config, settings)
 
 
@@ -144,7 +137,7 @@ DQN = Door(
     settings=_settings,
     label=lambda config: resolve(config.game),
     build=_build,
-    check=_check,
+    check=lambda config, settings: dqn.check(config, settings.steps),
     figures=("return", "epsilon", "loss", "q"),
     commands=_commands,
     check_resumed=_check_resumed,

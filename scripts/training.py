@@ -12,17 +12,17 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from playground import checkpoint, gallery, signals
+from playground import gallery, ranks, signals
 from playground.config import add_arguments, apply_arguments, from_json, to_json
 from playground.device import limits_said, set_up
 from playground.errors import UserError
 from playground.run import Run
-from playground.trainer import Trainer, TrainerConfig, launched, seed_everything
+from playground.trainer import Trainer, TrainerConfig, launched, reached, seed_everything
 from scripts.following import need_display, viewer
 from scripts.progress import Line, figure, time_left
 
@@ -96,21 +96,18 @@ def run_train(args: argparse.Namespace, door: Door) -> None:
 
 def _check_going_on(run: Run, settings: TrainerConfig, door: Door) -> None:
     """UserError where there is nothing to go on from, or nothing left to do; before it is built."""
-    saved = checkpoint.newest_step(run.path / "checkpoints")
-    if saved is None:
+    found = reached(run)
+    if found is None:
         weights = run.path / "last.safetensors"
         can_start = weights.is_file() and "start" in run.settings["config"]
-        instead = f" A new training can learn on from its weights: --start {weights}." * can_start
-        raise UserError(f"{run.path} has no checkpoint to go on from.{instead}")
-    if settings.steps is not None and saved >= settings.steps and run.evaluated(settings.steps):
-        raise _too_few(run, saved, door)
-
-
-def _too_few(run: Run, step: int, door: Door) -> UserError:
-    return UserError(
-        f"{run.path} has {step:,} {door.unit} already: ask for more with --steps, or for time with "
-        "--hours."
-    )
+        instead = f" A new training can learn on from its weights: --start {quoted(weights)}."
+        raise UserError(f"{run.path} has no good checkpoint to go on from.{instead * can_start}")
+    step, owed = found
+    if settings.steps is not None and step >= settings.steps and not owed:
+        raise UserError(
+            f"{run.path} has {step:,} {door.unit} already: ask for more with --steps, or for time "
+            "with --hours."
+        )
 
 
 def _train(
@@ -134,8 +131,6 @@ def _train(
         trainer = Trainer(settings, task, run, on_progress=report, say=line.say)
         if resuming:
             step = trainer.resume()
-            if settings.steps is not None and step >= settings.steps and not trainer.owed:
-                raise _too_few(run, step, door)
             run.update(trainer=to_json(settings), config=to_json(config))
             print(f"Going on with {label} from {step:,} {door.unit} in {run.path}; ", end="")
         else:
@@ -145,23 +140,32 @@ def _train(
         limits = until(settings, door.unit)
         print(f"{trainer.precision} on {trainer.device.type}, {limits}.", flush=True)
         try:
-            with viewer(run, args.watch and trainer.rank == 0), line:
-                outcome = trainer.fit()
-            reason = REASONS.get(outcome.reason, outcome.reason)
-            print(f"Stopped at {outcome.progress:,} {door.unit}: {reason}.", flush=True)
-            if trainer.rank == 0:
-                _finish(task, run, door)
+            with finishing(lambda: trainer.agenda.stop == "interrupted"):
+                with viewer(run, args.watch and trainer.rank == 0), line:
+                    outcome = trainer.fit()
+                reason = REASONS.get(outcome.reason, outcome.reason)
+                print(f"Stopped at {outcome.progress:,} {door.unit}: {reason}.", flush=True)
+                if trainer.rank == 0:
+                    for sentence in door.finish(task, run):
+                        print(sentence)
+                    summary(run, door.commands(run))
         finally:
             if hasattr(task, "close"):
                 task.close()
 
 
-def _finish(task: Any, run: Run, door: Door) -> None:
-    """The pictures of the end, the page and what to do next, in spite of a first Ctrl-C."""
-    with signals.caught(lambda: "Interrupted: finishing the page; once more breaks off."):
-        for sentence in door.finish(task, run):
-            print(sentence)
-        summary(run, door.commands(run))
+def finishing(asked_before: Callable[[], bool]) -> AbstractContextManager[None]:
+    """A training and what comes after it: there the first Ctrl-C lets the page be finished.
+
+    Not where the training was `asked_before` to end: then it is the second, and breaks off.
+    """
+
+    def ask() -> str:
+        if asked_before():
+            raise KeyboardInterrupt
+        return "" if ranks.rank() else "Interrupted: finishing the page; once more breaks off."
+
+    return signals.caught(ask)
 
 
 def fresh(args: argparse.Namespace, door: Door) -> tuple[Any, TrainerConfig]:
@@ -230,7 +234,7 @@ def progress_line(door: Door, label: str, line: Line) -> Callable[[dict[str, Any
         parts = [f"{report['progress']:>10,} {door.unit.split()[-1]}"]
         if "score" in report:
             score, best = report["score"], report["best"]
-            parts[0] += f"  {label}: evaluation {score:,.2f}, best {best:,.2f}"
+            parts.append(f"{label}: evaluation {score:,.2f}, best {best:,.2f}")
         else:
             parts.append(f"{figure(report['per_second'])}/s")
             if report["eta_seconds"] is not None:

@@ -283,7 +283,7 @@ def test_a_run_gives_its_best_agent_else_its_last_else_says_so(tmp_path: Path) -
     assert agents.load(tmp_path).network.settings["hidden"] == 12
 
 
-@pytest.mark.parametrize("told", [0.05, 0, None, "much", 2, float("nan")])
+@pytest.mark.parametrize("told", [0.05, 0, None, "much", 2, True, float("nan")])
 def test_it_explores_as_in_its_evaluations_where_that_is_told(tmp_path: Path, told: Any) -> None:
     agent = an_agent(hidden=8)
     assert agent.epsilon == 0

@@ -81,13 +81,6 @@ def test_metrics(tmp_path: Path) -> None:
     assert any((run.path / "tensorboard").iterdir())
 
 
-def test_it_knows_how_far_it_was_evaluated(tmp_path: Path) -> None:
-    run = Run.create(tmp_path, "dqn", "a", {})
-    run.log(10, **{"evaluate/score": 1.0})
-    run.log(20, loss=1.0)
-    assert run.evaluated(5) and run.evaluated(10) and not run.evaluated(11)
-
-
 def test_films_of_evaluations_go_back_with_the_run(tmp_path: Path) -> None:
     run = Run.create(tmp_path, "dqn", "a", {})
     for step in (0, 400, 1000):

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from playground import agenda, checkpoint, device
 from playground.errors import UserError
 from playground.run import Run, device_name
-from playground.trainer import Outcome, Trainer, TrainerConfig, due, seed_everything
+from playground.trainer import Outcome, Trainer, TrainerConfig, due, reached, seed_everything
 from playground.update import ema_decay
 
 EXACT: dict[str, Any] = {
@@ -443,6 +443,28 @@ def test_an_evaluation_that_was_given_up_is_made_on_going_on(
     outcome = again.fit()
     assert outcome.score is not None and not again.owed and outcome.progress == 4
     assert [line["step"] for line in again.run.metrics() if "evaluate/score" in line] == [4]
+
+
+def test_one_that_is_killed_at_its_last_evaluation_owes_it(tmp_path: Path) -> None:
+    class Dying(Regression):
+        dies = True
+
+        def evaluate(self, trainer: Trainer) -> dict[str, float]:
+            if self.dies:
+                raise RuntimeError("killed")
+            return super().evaluate(trainer)
+
+    settings = {"steps": 4, "checkpoint_every": 2}
+    trainer = trainer_of(Dying(batches(8)), tmp_path, **settings)
+    with pytest.raises(RuntimeError, match="killed"):
+        trainer.fit()
+    assert reached(trainer.run) == (4, True)
+    again = trainer_of(task := Dying(batches(8)), trainer.run, **settings)
+    task.dies = False
+    again.resume()
+    assert again.owed and again.fit().score is not None
+    assert reached(trainer.run) == (4, False)
+    assert reached(Run.create(tmp_path, "toy", "empty", {})) is None
 
 
 def test_the_averages_decay_warms_up_to_the_one_asked_for() -> None:

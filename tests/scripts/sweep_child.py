@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+import zlib
 from pathlib import Path
 
 run, what, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
@@ -50,7 +51,11 @@ if asked:  # saving takes its time
     if asked > 1:
         sys.exit(1)
 step = 50 if asked else 100
-(run / "checkpoints" / f"step_{step:012d}").mkdir(exist_ok=True)
+saved, state = run / "checkpoints" / f"step_{step:012d}", b'{"owed": false}'
+saved.mkdir(exist_ok=True)
+(saved / "state.json").write_bytes(state)
+files = {"state.json": {"size": len(state), "crc32": zlib.crc32(state)}}
+(saved / "manifest.json").write_text(json.dumps({"format": 1, "step": step, "files": files}))
 with open(run / "metrics.jsonl", "a") as file:
     file.write(json.dumps({"step": step, "time": 1, "evaluate/score": 7.0}) + "\n")
 with open(tries, "a") as file:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from playground import checkpoint
 from playground.run import Run
 from scripts.benchmarks import ablation
 from scripts.benchmarks.ablation import ARMS, Cell
@@ -26,7 +27,7 @@ def a_run(cell: Cell, runs: Path, steps: int, score: float, precision: str = "fp
     run.log(steps // 2, **{"return": -99.0, "evaluate/score": -98.0})
     run.log(steps, **{"return": score, "evaluate/score": score + 1})
     run.close()
-    (folder / "checkpoints" / f"step_{steps:012d}").mkdir(parents=True)
+    checkpoint.save(folder / "checkpoints", steps, {"owed": False})
 
 
 def test_each_arm_leaves_out_one_ingredient_of_the_whole() -> None:

@@ -19,9 +19,12 @@ def test_parts_fit_whole_or_not_at_all():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.01234, "0.0123"), (-20.5, "-20.5"), (1234.5, "1,234"), (1e6, "1,000,000")],
-)
-def test_figures_have_no_exponents(value, text):
+    [
+        (0.01234, "0.0123"), (-20.5, "-20.5"), (999.4, "999"), (999.6, "1,000"),
+        (1234.5, "1,234"), (1e6, "1,000,000"), (2.5e-5, "2.5e-05"),
+    ],
+)  # fmt: skip
+def test_large_figures_have_no_exponents(value, text):
     assert figure(value) == text
 
 
@@ -36,11 +39,20 @@ def test_a_terminals_line_is_renewed_and_ended_once(monkeypatch, capsys):
     with Line() as line:
         line.show(["1 step", "a figure", "another"])
         line.say("a sentence")
-        line.show(["2 steps, evaluated"], stays=True)
+        line.show(["2 steps", "evaluated: 1,234.56"], stays=True)
         line.show(["3 steps"])
     found = capsys.readouterr()
-    shown = "\r\x1b[K1 step  a figure\n\r\x1b[K2 steps, evaluated\n\r\x1b[K3 steps\n"
+    shown = "\r\x1b[K1 step  a figure\n\r\x1b[K2 steps  evaluated: 1,234.56\n\r\x1b[K3 steps\n"
     assert (found.out, found.err) == (shown, "a sentence\n")
+
+
+def test_a_line_can_be_removed_from_any_stream(monkeypatch, capsys):
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)
+    line = Line(progress.sys.stderr)
+    line.show(["1 game"])
+    line.remove()
+    line.end()
+    assert capsys.readouterr() == ("", "\r\x1b[K1 game\r\x1b[K")
 
 
 def test_elsewhere_each_report_is_a_line(capsys):

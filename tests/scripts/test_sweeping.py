@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from playground import checkpoint
 from playground.config import to_json
 from playground.errors import UserError
 from playground.run import Run, read_json
@@ -356,8 +357,11 @@ def test_a_terminal_renews_the_lines(tmp_path, monkeypatch, capsys):
     jobs[0].state, jobs[0].began = "running", time.monotonic()
     jobs[0].figures = {"step": 400, "per_second": 10.0, "return": 1.5, "evaluate/score": 2.25}
     line = jobs[0].line(1000)
-    assert line.endswith("400 of 1,000  10/s  0:01 h left  return 1.5  evaluation 2.25")
-    assert jobs[0].line(1000, len(line) - 1).endswith("return 1.5")  # no figure is cut
+    assert line.endswith("400 of 1,000  10/s  0:01 h left  return 1.50  evaluation 2.25")
+    assert jobs[0].line(1000, len(line) - 1).endswith("return 1.50")  # no figure is cut
+    assert jobs[0].line(1000, 39) == "pong-s0 running          400 of 1,000"
+    failed = replace(jobs[0], state="failed", said="It diverged.")
+    assert failed.line(1000, 80).startswith("pong-s0                  failed       It diverged.  ")
     board.show()
     board.show()
     first, second = capsys.readouterr().out.split("\x1b[3A")  # three lines up
@@ -410,7 +414,7 @@ def test_a_small_sweep_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
     capsys.readouterr()
     assert main([*words, "--steps", "160"]) == 0
     assert "1 training, " in (printed := capsys.readouterr().out)
-    assert "entombed-s0 goes on from before; another --name begins anew" in printed
+    assert "Going on with entombed-s0; another --name begins anew" in printed
     steps = [line["step"] for line in Run.open(path).metrics()]
     assert steps == sorted(steps) and steps[-1] == 160 and steps[0] == 50
 
@@ -432,11 +436,14 @@ def test_time_up_is_the_end_only_without_steps(tmp_path):
     assert sweeping._finished(run, None, 8.0) and not sweeping._finished(run, 100, 8.0)
     assert not sweeping._finished(run, None, 8.5)  # more time was given
     assert not sweeping._finished(Run.create(tmp_path, "dqn", "b", {}), None, 8.0)
-    (run.checkpoints / "step_000000000100").mkdir()
-    run.log(99, **{"evaluate/score": 1.0})
+    checkpoint.save(run.checkpoints, 100, {"owed": True})
     assert not sweeping._finished(run, 100, None)  # the last evaluation was given up
-    run.log(100, **{"evaluate/score": 1.0})
+    checkpoint.save(run.checkpoints, 100, {"owed": False})
     assert sweeping._finished(run, 100, None) and not sweeping._finished(run, 101, None)
+    run.update(engine="sb3")  # which saves no checkpoints
+    assert not sweeping._finished(run, 100, None)
+    run.log(100, **{"evaluate/score": 1.0})
+    assert sweeping._finished(run, 100, None)
 
 
 def test_no_report_where_there_are_no_figures(tmp_path, capsys):

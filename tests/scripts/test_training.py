@@ -3,11 +3,11 @@
 import os
 import shlex
 import signal
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from playground import checkpoint
 from playground.errors import UserError
 from playground.run import Run
 from playground.trainer import TrainerConfig
@@ -29,25 +29,39 @@ def test_cmd_gets_double_quotes_and_only_where_they_are_needed(monkeypatch):
     assert found == [r'"C:\My runs\a"', r"C:\runs\a", "it's"]
 
 
-def test_ctrl_c_at_the_end_leaves_the_page_all_the_same(tmp_path, capfd):
-    run = Run.create(tmp_path, "dqn", "a", {})
-
-    def finish(task, run):
+def test_after_a_training_the_first_ctrl_c_lets_the_page_be_finished(capfd):
+    with training.finishing(lambda: False):
         signal.raise_signal(signal.SIGINT)
-        return ["a film"]
+    assert "finishing the page; once more breaks off" in capfd.readouterr().err
+    with pytest.raises(KeyboardInterrupt), training.finishing(lambda: False):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
-    training._finish(None, run, replace(DQN, finish=finish))
-    found = capfd.readouterr()
-    assert "once more breaks off" in found.err and "a film" in found.out
-    assert (run.gallery / "index.html").is_file()
-    with pytest.raises(KeyboardInterrupt):
-        training._finish(None, run, replace(DQN, finish=lambda *_: finish(*_) + finish(*_)))
+
+def test_a_training_that_was_asked_to_end_is_not_asked_again(capfd):
+    with pytest.raises(KeyboardInterrupt), training.finishing(lambda: True):
+        signal.raise_signal(signal.SIGINT)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_run_that_saved_nothing_to_go_on_from_names_its_weights(tmp_path):
     run = Run.create(tmp_path, "dqn", "a", {"start": None})
-    with pytest.raises(UserError, match=r"no checkpoint to go on from\.$"):
+    with pytest.raises(UserError, match=r"no good checkpoint to go on from\.$"):
         training._check_going_on(run, TrainerConfig(), DQN)
     (run.path / "last.safetensors").write_bytes(b"")
     with pytest.raises(UserError, match=r"learn on from its weights: --start .*last\.safetensors"):
         training._check_going_on(run, TrainerConfig(), DQN)
+
+
+def test_what_is_left_to_do_is_that_of_the_newest_good_checkpoint(tmp_path):
+    run = Run.create(tmp_path, "dqn", "a", {})
+    checkpoint.save(run.checkpoints, 200, {"owed": False})
+    newest = checkpoint.save(run.checkpoints, 400, {"owed": False})
+    with pytest.raises(UserError, match="has 400 agent steps already"):
+        training._check_going_on(run, TrainerConfig(steps=400), DQN)
+    training._check_going_on(run, TrainerConfig(steps=401), DQN)
+    training._check_going_on(run, TrainerConfig(hours=1), DQN)
+    (newest / "state.json").write_text("torn")
+    training._check_going_on(run, TrainerConfig(steps=400), DQN)
+    checkpoint.save(run.checkpoints, 400, {"owed": True})  # its evaluation was given up
+    training._check_going_on(run, TrainerConfig(steps=400), DQN)
