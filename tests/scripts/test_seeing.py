@@ -33,10 +33,10 @@ def test_a_film_shows_them(tmp_path: Path) -> None:
     words = ["watch", "pong", "--record", str(film), "--seconds", "0.2", "--no-overlay"]
     assert play.main([*words, "--saliency", "--value"]) in (None, 0)
     frames, _ = read_video(film)
-    assert next(frames).shape == (254, 160, 3)  # 210, and the strip's 44
+    assert next(frames).shape == (266, 160, 3)  # 210, and the strip's 56
     assert play.main([*words, "--saliency", "--value", "--features", "relu1"]) == 0
     frames, _ = read_video(film)
-    assert next(frames).shape == (254, 160 + round(WIDTH * 254), 3)
+    assert next(frames).shape == (266, 160 + round(WIDTH * 266), 3)
 
 
 def test_a_layer_that_is_none_is_one_sentence(
