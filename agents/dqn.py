@@ -16,6 +16,10 @@ Machado et al. 2018 with the game's minimal actions instead of all 18 and 30 min
 
 Departs from the paper:
 
+In every preset the exponent of importance weights stays as it is set (Schaul et al. let it rise to
+1 over the training). With n-step returns, Munchausen's bonus is that of the first action alone
+(Vieillard et al. have one step).
+
 Preset ``nature2015`` keeps the settings of Mnih et al. 2015, Extended Data Table 1, but
 - rewards, life losses and observations come from ale-py's vector environment (its own grey
   palette; two frames max-pooled after grey; FIRE is left to the agent);
@@ -28,8 +32,8 @@ Preset ``laptop`` (Pong at 18 to 20 after 0.8 to 1.05 million agent steps under 
 differs from it by: the protocol ``machado``, in which lives are not ends; 8 environments; learning
 from 10,000 agent steps on; half as many channels and hidden units with LayerNorm; a shared hidden
 layer under a dueling head; 3-step returns; prioritised replay; Adam; batches of 64 every 8 agent
-steps; a target copied every 500 updates; exploration that ends at 0.01 after 100,000 agent steps; a
-replay of 300,000.
+steps; a target copied every 500 updates; exploration that ends at 0.01 after 100,000 agent steps,
+and is 0.01 in evaluations, too; a replay of 300,000.
 
 Preset ``beyond`` has the settings of Clark et al. 2024 ("Beyond the Rainbow"), but
 - value and advantages share one hidden layer, with LayerNorm, a variant of theirs;

@@ -75,9 +75,9 @@ def quantiles_loss(
 ) -> Losses:  # fmt: skip
     """Quantile regression (Dabney et al. 2018a, 2018b); the error is the differences' mean size."""
     c = config
-    values, fractions = online.quantiles(observation)  # (B, A, K)
+    values, fractions = online(observation, whole=True)  # (B, A, K)
     with torch.no_grad():
-        next_values, _ = target.quantiles(following)  # (B, A, J)
+        next_values, _ = target(following, whole=True)  # (B, A, J)
         next_q = next_values.mean(2)
         if c.munchausen > 0:
             reward = reward + munchausen_bonus(values.mean(2), action, c.munchausen)
@@ -101,9 +101,9 @@ def atoms_loss(
     """Cross-entropy with the projected target (Bellemare et al. 2017); the error is the divergence
     of the two (Hessel et al. 2018).
     """
-    logits, atoms = online.atoms(observation)  # (B, A, K), (K,)
+    logits, atoms = online(observation, whole=True)  # (B, A, K), (K,)
     with torch.no_grad():
-        next_logits, _ = target.atoms(following)
+        next_logits, _ = target(following, whole=True)
         probabilities = next_logits.softmax(2)
         next_q = (probabilities * atoms).sum(2)
         chooser = online(following) if config.double else next_q

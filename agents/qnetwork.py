@@ -113,9 +113,16 @@ class QNetwork(nn.Module):
         self.head = linear(hidden, actions * outputs)
         self.value = linear(hidden, outputs) if dueling else None
 
-    def forward(self, observation: Tensor) -> Tensor:
-        """(N, 4, 84, 84) uint8 -> (N, A) float32; the mean of a distribution."""
-        return self.answer(_pictures(observation))
+    def forward(self, observation: Tensor, whole: bool = False) -> Any:
+        """(N, 4, 84, 84) uint8 -> (N, A) float32; the mean of a distribution.
+
+        With ``whole`` the distribution itself, as ``quantiles`` or ``atoms`` give it: by this door,
+        as torch.compile takes nothing but a module's call.
+        """
+        if not whole:
+            return self.answer(_pictures(observation))
+        ask = self.atoms if self.distribution == "c51" else self.quantiles
+        return ask(observation)
 
     def answer(self, pictures: Tensor) -> Tensor:
         """The same from float (N, 4, 84, 84) in [0, 1], for gradients down to the pixels."""

@@ -2,10 +2,12 @@
 
 Three kinds of .csv or .csv.gz are known, whatever their names:
 
-- game, agent, iteration, mean_return: Dopamine's baselines (google/dopamine, baselines/atari/data);
-  an iteration is 250,000 agent steps, each figure the mean return of its training episodes;
+- game, agent, iteration, mean_return: Dopamine's baselines (google/dopamine, baselines/atari/data),
+  of which DQN, Rainbow and IQN are taken; an iteration is 250,000 agent steps, each figure the mean
+  return of its training episodes;
 - game, nature_dqn_mean: final scores of Mnih et al. 2015;
-- algo, env_id, mean_reward, n_timesteps: the benchmark of RL Baselines3 Zoo.
+- algo, env_id, mean_reward, n_timesteps: the benchmark of RL Baselines3 Zoo, of which DQN and
+  QR-DQN are taken.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from functools import cache
 from pathlib import Path
 
 from agents.atari import FRAMES_PER_STEP, resolve
-from playground.errors import UserError
+from playground.errors import UserError, listed
 
 ITERATION = 250_000  # agent steps of Dopamine's (`Runner.training_steps`)
 STICKY = 0.25  # Dopamine's (`create_atari_environment`)
@@ -33,13 +35,15 @@ Curve = tuple[tuple[float, float], ...]  # (agent steps, mean return)
 @dataclass
 class References:
     """`curves` and `finals` are name -> game -> figures, `rules` name -> how they were measured,
-    `sticky` name -> with which probability of sticky actions.
+    `sticky` name -> with which probability of sticky actions, `lives` name -> whether a lost life
+    ended in training what returns are learned from.
     """
 
     curves: dict[str, dict[str, Curve]] = field(default_factory=dict)
     finals: dict[str, dict[str, float]] = field(default_factory=dict)
     rules: dict[str, str] = field(default_factory=dict)
     sticky: dict[str, float] = field(default_factory=dict)
+    lives: dict[str, bool] = field(default_factory=dict)
 
 
 def at(curve: Curve, steps: float) -> tuple[float, float] | None:
@@ -50,8 +54,8 @@ def at(curve: Curve, steps: float) -> tuple[float, float] | None:
 def read(path: Path) -> References:
     """The published figures in a file, or in all files of a folder.
 
-    A file of a folder that is of none of the kinds is passed over. UserError where nothing is found
-    or a file is broken.
+    A file of a folder that is of none of the kinds is passed over. UserError where no figure is
+    found or a file is broken.
     """
     if not path.exists():
         raise UserError(f"There is no {path}: name a file or folder of published figures.")
@@ -59,17 +63,20 @@ def read(path: Path) -> References:
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.name.endswith((".csv", ".csv.gz")))
     found = References()
-    known = [_read(file, found) for file in files]
-    if not any(known):
+    for file in files:
+        _read(file, found)
+    if not found.rules:
+        agents = listed([*DOPAMINE, *ZOO.values()])
         raise UserError(
-            f"{path} holds no published figures: a .csv with the columns game, agent, iteration, "
-            "mean_return, or game, nature_dqn_mean, or algo, env_id, mean_reward, n_timesteps."
+            f"{path} holds no published figures of {agents}: a .csv with the columns game, agent, "
+            "iteration, mean_return, or game, nature_dqn_mean, or algo, env_id, mean_reward, "
+            "n_timesteps."
         )
     return found
 
 
-def _read(file: Path, into: References) -> bool:
-    """Add what the file holds; whether it is of a known kind."""
+def _read(file: Path, into: References) -> None:
+    """Add what the file holds, where it is of a known kind."""
     try:
         with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8") as text:
             table = csv.DictReader(line for line in text if not line.startswith("#"))
@@ -80,13 +87,10 @@ def _read(file: Path, into: References) -> bool:
                 _nature(rows, into)
             elif {"algo", "env_id", "mean_reward", "n_timesteps"} <= columns:
                 _zoo(rows, into)
-            else:
-                return False
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"Cannot read {file}: {error}.") from error
     except ValueError as error:
         raise UserError(f"{file} has a line that is not whole: {error}.") from error
-    return True
 
 
 Rows = Iterator[Mapping[str, str]]
@@ -111,7 +115,7 @@ def _dopamine(rows: Rows, into: References) -> None:
             )
             seeds = f", mean of {row['n_seeds']} seeds" if row.get("n_seeds") else ""
             into.rules[name] = f"training returns, sticky actions {STICKY:g}{seeds}"
-            into.sticky[name] = STICKY
+            into.sticky[name], into.lives[name] = STICKY, False
     for name in (f"Dopamine {agent}" for agent in DOPAMINE):
         if name in points:
             into.curves[name] = {game: tuple(sorted(curve)) for game, curve in points[name].items()}
@@ -119,12 +123,15 @@ def _dopamine(rows: Rows, into: References) -> None:
 
 def _nature(rows: Rows, into: References) -> None:
     name = "Nature DQN"
-    into.finals[name] = {
+    scores = {
         game: float(row["nature_dqn_mean"])
         for row in rows
         if row["nature_dqn_mean"] and (game := _game(row["game"]))
     }
-    into.sticky[name] = 0.0
+    if not scores:
+        return
+    into.finals[name] = scores
+    into.sticky[name], into.lives[name] = 0.0, True
     into.rules[name] = (
         "evaluation of the best agent within 200M frames, epsilon 0.05, up to 30 no-ops, no sticky "
         "actions"
@@ -136,7 +143,7 @@ def _zoo(rows: Rows, into: References) -> None:
         if row["algo"] in ZOO and "NoFrameskip" in row["env_id"] and (game := _game(row["env_id"])):
             name = f"RL Zoo {ZOO[row['algo']]}"
             into.finals.setdefault(name, {})[game] = float(row["mean_reward"])
-            into.sticky[name] = 0.0
+            into.sticky[name], into.lives[name] = 0.0, True
             number = row["n_timesteps"]
             steps = float(number.rstrip("kM")) * UNITS.get(number[-1], 1)
             into.rules[name] = (

@@ -313,8 +313,11 @@ class Replay:
         )
 
     def update_priorities(self, index: np.ndarray, error: np.ndarray) -> None:
-        """Set the priority of rows to ``|error|``; rows closed since they were drawn stay so, and
-        an error that is not finite (of an update that was skipped) changes nothing.
+        """Set the priority of rows to ``|error|``; rows that are closed stay so, and an error that
+        is not finite (of an update that was skipped) changes nothing.
+
+        A row that was written over and opened again since it was drawn gets the old one's error:
+        only where more than ``stack + n_step`` vector steps lie between, and only of the oldest.
         """
         if self.tree is None:
             return

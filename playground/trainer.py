@@ -77,7 +77,7 @@ class TrainerConfig:
     precision: str = setting(
         "auto", "auto measures and keeps the fastest", choices=("auto", *FABRIC_PRECISION)
     )
-    compile: bool = setting(False, "torch.compile the models")
+    compile: bool = setting(False, "torch.compile the models' calls")
     deterministic: bool = setting(False, "same seed, same bits: slow, fixed threads, auto is fp32")
     threads: int | None = setting(None, "CPU threads (none: PyTorch's choice)", "threads")
     clip_norm: float | None = setting(None, "largest norm of an optimizer's gradient")

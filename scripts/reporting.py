@@ -94,7 +94,7 @@ def figures(paths: Sequence[Path], references: References | None = None) -> dict
                 tables.append(row)
                 curves[game][method] = {kind: mean_curve(here, kind) for kind in KINDS}
     published = _published(references, games, max(seen.steps for seen in runs))
-    notes += [*_notes(methods), *_notes_beside(methods, published, references.sticky)]
+    notes += [*_notes(methods), *_notes_beside(methods, published, references)]
     found: dict[str, Any] = {
         "notes": notes,
         "methods": {method: about(members) for method, members in methods.items()},
@@ -103,7 +103,8 @@ def figures(paths: Sequence[Path], references: References | None = None) -> dict
         "published": published,
         "runs": [_run(run, method) for method, members in methods.items() for run in members],
     }
-    return found | _together(methods, found["notes"]) | {"beside": _beside(tables)}
+    beside = _beside(methods, tables, references)
+    return found | _together(methods, found["notes"]) | {"beside": beside}
 
 
 def _run(run: Trained, method: str) -> dict[str, Any]:
@@ -256,20 +257,23 @@ def _improvement(
     return found
 
 
-def _beside(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Aggregates of published curves at each method's steps, where they have all of its games.
+def _beside(
+    methods: dict[str, list[Trained]], rows: list[dict[str, Any]], references: References
+) -> list[dict[str, Any]]:
+    """Aggregates of published curves at each method's steps, where they have all of its games and
+    its rules.
 
     Of means over seeds, as no others are published: without an interval.
     """
     found = []
-    for method in dict.fromkeys(row["method"] for row in rows):
+    for method, members in methods.items():
         known = [row for row in rows if row["method"] == method]
         known = [row for row in known if human_normalised(row["game"], 0.0) is not None]
         for name in dict.fromkeys(
             n for row in known for n in row["published"]["at_the_same_steps"]
         ):
             same = {row["game"]: row["published"]["at_the_same_steps"].get(name) for row in known}
-            if None not in same.values():
+            if None not in same.values() and not _otherwise(members, name, references):
                 of = [np.array([point["training"]["human_normalised"]]) for point in same.values()]
                 found.append({
                     "name": name, "at_the_steps_of": method, "games": list(same),
@@ -319,8 +323,22 @@ def _notes(methods: dict[str, list[Trained]]) -> list[str]:
     return notes
 
 
+def _otherwise(members: list[Trained], name: str, references: References) -> str:
+    """How a method's rules differ from those of what was published under a name, {} being that
+    name; "" where they do not.
+    """
+    rules = PROTOCOLS[members[0].rules]
+    if references.sticky[name] != rules.sticky:
+        one, other = ("with", "without") if rules.sticky else ("without", "with")
+        return f"plays {one} sticky actions, {{}} {other}"
+    if references.lives[name] != rules.life_loss_terminal:
+        one, other = ("", "not ") if rules.life_loss_terminal else ("not ", "")
+        return f"is {one}told of lost lives in training, {{}} {other}".rstrip()
+    return ""
+
+
 def _notes_beside(
-    methods: dict[str, list[Trained]], published: dict[str, Any], sticky: dict[str, float]
+    methods: dict[str, list[Trained]], published: dict[str, Any], references: References
 ) -> list[str]:
     """Where what was published was measured by other rules than the runs that it stands beside."""
     shown = {
@@ -330,14 +348,15 @@ def _notes_beside(
     }
     notes = []
     for method, members in methods.items():
-        games, ours = {run.game for run in members}, PROTOCOLS[members[0].rules].sticky
-        others = [name for name in shown if games & shown[name] and sticky.get(name, ours) != ours]
-        if others:
-            one, other = ("with", "without") if ours else ("without", "with")
-            notes.append(
-                f"{method} plays {one} sticky actions, {listed(others)} {other}: their scores "
-                "stand beside each other, but do not compare."
-            )
+        games, others = {run.game for run in members}, dict[str, list[str]]()
+        for name in shown:
+            if games & shown[name] and (how := _otherwise(members, name, references)):
+                others.setdefault(how, []).append(name)
+        notes += [
+            f"{method} {how.format(listed(names))}: their scores stand beside each other, but do "
+            "not compare."
+            for how, names in others.items()
+        ]
     return notes
 
 

@@ -96,16 +96,17 @@ class Job:
 def is_done(path: Path, steps: int) -> bool:
     """Whether a run has so many agent steps, saved, and the evaluation that comes after them.
 
-    Without that one, given up or never reached, going on with it makes it first.
+    Without that one, given up or never reached, going on with it makes it first. Where nothing is
+    saved to go on from, by Stable-Baselines3 or as somebody has made room, the evaluation decides.
     """
     try:
         run = Run.open(path)
     except UserError:
         return False
-    if run.settings.get("engine") == "sb3":  # which saves nothing to go on from
-        return any("evaluate/score" in line and line["step"] >= steps for line in run.metrics())
-    saved, owed = reached(run) or (-1, False)
-    return saved >= steps and not owed
+    if found := reached(run):
+        progress, owed = found
+        return progress >= steps and not owed
+    return any("evaluate/score" in line and line["step"] >= steps for line in run.metrics())
 
 
 def share(hours_left: float, waiting: int, jobs: int) -> float:
@@ -274,7 +275,8 @@ def _ask_to_end(job: Job, again: bool = False) -> None:
 def _clear_if_empty(job: Job) -> None:
     """Remove a run of ours that ended before its first checkpoint: there is nothing to go on from.
 
-    UserError while another process trains it.
+    UserError while another process trains it, or where its checkpoints were removed: with a best
+    agent there has been one.
     """
     if not job.path.exists() or saved(job):
         return
@@ -283,6 +285,10 @@ def _clear_if_empty(job: Job) -> None:
     run.unlock()
     if run.settings.get("engine") == "sb3":
         raise UserError(f"{job.path} ended early, and Stable-Baselines3 cannot resume.")
+    if (job.path / "best.safetensors").exists():
+        raise UserError(
+            f"{job.path} has an agent and no checkpoint to go on from: move it away to train anew."
+        )
     shutil.rmtree(job.path)
     job.figures, job.size = {}, -1
 

@@ -96,8 +96,9 @@ def test_a_tiny_pixel_game_is_learned(
 
 
 SMALL = replace(
-    PRESETS["laptop"], game="breakout", envs=3, width=0.25, hidden=16, batch_size=8, warmup=60,
-    replay_capacity=150, train_every=6, target_every=5, epsilon_steps=400, eval_episodes=1,
+    PRESETS["laptop"], game="breakout", protocol="machado_lives", envs=3, width=0.25, hidden=16,
+    batch_size=8, warmup=60, replay_capacity=150, train_every=6, target_every=5, epsilon_steps=400,
+    eval_episodes=1,
 )  # fmt: skip
 
 
@@ -140,7 +141,9 @@ def _train(
 
 @pytest.mark.parametrize("config", [SMALL, BEYOND], ids=["laptop", "beyond"])
 def test_resume_is_exact_with_a_wrapped_replay(config: DQNConfig, tmp_path: Path) -> None:
-    """Sticky actions, priorities, lives, several environments: every bit as if never stopped."""
+    """Sticky actions, priorities, lives as a signal, several environments: every bit as if never
+    stopped.
+    """
     whole = _train(tmp_path / "a", 600, config=config)
     _train(tmp_path / "b", 600, stop=390, config=config)
     run = Run.open(tmp_path / "b" / "dqn" / "run")
@@ -236,7 +239,7 @@ def test_going_back_leaves_no_rows_of_the_abandoned_future(
 
 
 def test_refill_goes_on_from_the_small_files(tmp_path: Path) -> None:
-    _train(tmp_path, 300)
+    first = _train(tmp_path, 300)
     run = Run.open(tmp_path / "dqn" / "run")
     for file in (run.path / "replay").iterdir():
         file.unlink()
@@ -244,7 +247,8 @@ def test_refill_goes_on_from_the_small_files(tmp_path: Path) -> None:
         _train(tmp_path, 600, Run.open(run.path))
     task = _train(tmp_path, 600, Run.open(run.path), refill=True)
     assert task.progress >= 600
-    assert task.updates > 0
+    learned = (600 - 300 - SMALL.warmup) / SMALL.train_every  # after it has filled the replay
+    assert task.updates - first.updates == pytest.approx(learned, abs=3)
 
 
 @pytest.mark.parametrize("config", [SMALL, BEYOND], ids=["laptop", "beyond"])
@@ -293,6 +297,28 @@ def test_the_target_takes_over_weights_and_singular_vectors() -> None:
     ):
         assert torch.equal(mine, theirs), name
     task.close()
+
+
+def test_the_target_goes_a_part_of_the_way_every_so_many_updates(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(agents.dqn, "VectorAtari", Catch)
+    copied_at: list[int] = []
+
+    class Watched(DQN):
+        def _copy_to_target(self) -> None:
+            before, mine = self.target.head.bias.clone(), self.online.head.bias.detach()
+            super()._copy_to_target()
+            torch.testing.assert_close(self.target.head.bias, 0.75 * before + 0.25 * mine)
+            assert not torch.equal(before, mine)
+            copied_at.append(self.updates)
+
+    task = Watched(replace(SMALL, target_every=7, target_tau=0.25))
+    unseen(task)
+    limits = TrainerConfig(steps=250, precision="fp32", threads=1, checkpoint_minutes=None)
+    Trainer(limits, task, Run.create(tmp_path, "dqn", None, {})).fit()
+    assert task.updates > 20
+    assert copied_at == list(range(7, task.updates + 1, 7))
 
 
 @pytest.mark.gpu

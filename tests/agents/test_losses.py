@@ -113,6 +113,49 @@ def test_quantile_regressions_loss_is_the_papers(double: bool) -> None:
     assert loss.item() == pytest.approx(total / len(action), rel=1e-4)
 
 
+@pytest.mark.parametrize("munchausen", [0.0, 0.9])
+def test_implicit_quantiles_loss_is_the_papers(munchausen: float) -> None:
+    """Dabney et al. 2018b, equation 3, and M-IQN of Vieillard et al. 2020, by loops over rows and
+    pairs of quantiles in double precision.
+    """
+    config, online, target = networks(distribution="iqn", quantiles=4, munchausen=munchausen)
+    with torch.no_grad():  # or quantiles would hardly differ, nor actions
+        for network in (online, target):
+            network.embedding.linear.weight.mul_(20)
+            network.head.weight.mul_(5)
+    seen, action, reward, following, discount, weight = a_batch()
+    torch.manual_seed(5)
+    loss, q, error = loss_of(config, online, target, *a_batch())
+    torch.manual_seed(5)  # the same fractions, in the same order
+    values, fractions = online(seen, whole=True)
+    z, tau = values.detach().double().numpy(), fractions.numpy()  # (5, 3, 4), (5, 4)
+    after = target(following, whole=True)[0].double().numpy()
+    chooser = target(following).numpy()
+    assert np.ptp(z, axis=2).min() > 0.02 and np.ptp(after.mean(2), axis=1).min() > 0.02
+    total = 0.0
+    for i, a in enumerate(action.tolist()):
+        r, g = reward[i].item(), discount[i].item()
+        if munchausen:
+            policy = np.exp((z[i].mean(1) - z[i].mean(1).max()) / 0.03)
+            r += munchausen * np.clip(0.03 * np.log(policy[a] / policy.sum()), -1, 0)
+            pi = np.exp((after[i].mean(1) - after[i].mean(1).max()) / 0.03)
+            pi /= pi.sum()
+            entropy = -0.03 * np.log(np.maximum(pi, 1e-300))
+            wanted = [r + g * (pi * (after[i, :, j] + entropy)).sum() for j in range(4)]
+        else:
+            wanted = [r + g * after[i, chooser[i].argmax(), j] for j in range(4)]
+        sizes = []
+        for k in range(4):
+            for w in wanted:
+                d = w - z[i, a, k]
+                huber = 0.5 * d**2 if abs(d) <= 1 else abs(d) - 0.5
+                total += weight[i].item() * abs(tau[i, k] - (d < 0)) * huber / 4
+                sizes.append(abs(d))
+        assert error[i].item() == pytest.approx(np.mean(sizes), rel=1e-3)
+        assert q[i].item() == pytest.approx(z[i, a].mean(), abs=1e-4)
+    assert loss.item() == pytest.approx(total / len(action), rel=1e-3)
+
+
 @pytest.mark.parametrize("double", [False, True])
 def test_c51s_loss_is_the_papers(double: bool) -> None:
     """Bellemare et al. 2017, algorithm 1, by loops over rows and atoms in double precision; the
@@ -154,3 +197,15 @@ def test_only_the_online_network_learns(distribution: str, double: bool) -> None
     assert q.shape == error.shape == (5,)
     assert all(p.grad is None for p in target.parameters())
     assert all(p.grad is not None and p.grad.isfinite().all() for p in online.parameters())
+
+
+@pytest.mark.parametrize("distribution", ["none", "qr", "iqn", "c51"])
+def test_what_is_learned_goes_through_the_networks_calls(distribution: str) -> None:
+    """Which is all that torch.compile takes."""
+    config, online, target = networks(distribution=distribution)
+    calls: list[int] = []
+    for network in (online, target):
+        network.register_forward_hook(lambda *_: calls.append(0))
+    loss_of(config, online, target, *a_batch())
+    another = distribution == "iqn"  # sample chooses
+    assert len(calls) == 2 + another

@@ -1,4 +1,4 @@
-"""What both tasks leave to see: a film before they learn anything, which changes nothing."""
+"""What both tasks share: threads, weights to begin with, what ends a return, films."""
 
 from __future__ import annotations
 
@@ -82,6 +82,21 @@ def test_a_training_plays_and_evaluates_on_its_threads(monkeypatch: pytest.Monke
         task._whole_games(stopping, 7)
     task.close()
     assert given == [(3, 2), (3, 2)]
+
+
+@pytest.mark.parametrize("kind", TASKS)
+@pytest.mark.parametrize(
+    ("rules", "ends"), [("machado", [1]), ("machado_lives", [0, 1]), ("nature", [0, 1])]
+)
+def test_what_ends_the_bootstrap(kind: str, rules: str, ends: list[int]) -> None:
+    """The end of a game and, under rules that say so, a lost life; never the time limit."""
+    build, config = TASKS[kind]
+    task: Playing = build(replace(config, protocol=rules))
+    lost, ended, cut, nothing = np.eye(4, dtype=bool)
+    none = np.zeros(4)
+    step = atari.Step(none, none, ended, cut, lost, none, nothing)
+    assert np.flatnonzero(task._terminal(step)).tolist() == ends
+    task.close()
 
 
 @pytest.mark.parametrize("kind", TASKS)

@@ -91,6 +91,19 @@ def test_a_rollout_holds_what_was_seen_and_done(
     torch.testing.assert_close(r.value[-1], after.detach(), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("clip", "kept"), [(0.5, 0.5), (None, 1.0)])
+def test_rewards_are_clipped_as_they_are_learned(
+    clip: float | None, kept: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Catch's are 1 and -1; scores stay raw."""
+    monkeypatch.setattr(agents.pqn, "VectorAtari", Catch)
+    task = PQN(replace(SMALL, reward_clip=clip))
+    settings = TrainerConfig(precision="fp32", threads=1)
+    task._play(Trainer(settings, task, Run.create(tmp_path, "dqn", None, {})))
+    assert task.rollout.reward[4].abs().tolist() == [kept] * 4
+    assert {abs(score) for score in task.finished} == {1.0}
+
+
 def test_rows_without_an_action_teach_nothing() -> None:
     task = PQN(SMALL, seed=1)
     seen = torch.randint(0, 256, (6, 4, 84, 84), dtype=torch.uint8)

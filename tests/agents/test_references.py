@@ -48,7 +48,8 @@ def test_a_folder_gives_all_kinds(folder):
     assert found.rules.keys() == found.curves.keys() | found.finals.keys()
     assert "sticky" in found.rules["Dopamine DQN"] and "5 seeds" in found.rules["Dopamine DQN"]
     assert "40M frames" in found.rules["RL Zoo DQN"]
-    assert found.sticky.keys() == found.rules.keys()
+    assert found.sticky.keys() == found.lives.keys() == found.rules.keys()
+    assert found.lives["Nature DQN"] and not found.lives["Dopamine DQN"]
     assert found.sticky["Dopamine DQN"] == 0.25 and found.sticky["RL Zoo DQN"] == 0
 
 
@@ -70,6 +71,8 @@ def test_the_newest_point_that_was_reached():
         ("none.csv", None, "There is no"),
         ("x.csv", "other,columns\n1,2\n", "no published figures"),
         ("x.csv", "", "no published figures"),
+        ("x.csv", "game,agent,iteration,mean_return\npong,C51,0,1\n", "of DQN, Rainbow, IQN"),
+        ("x.csv", "game,nature_dqn_mean\npong,\n", "no published figures"),
         ("x.csv", CURVES + "pong,DQN,2\n", "not whole"),
         ("x.csv", CURVES + "pong,DQN,2,high,1,5\n", "not whole"),
         ("x.csv", "agent,iteration,mean_return,game\nDQN,0,-20\n", "not whole: DQN,0,-20 has no"),

@@ -1,7 +1,5 @@
 """Aggregates of scores: by hand, by slow definitions, and against rliable where it is installed."""
 
-import csv
-import gzip
 import json
 from itertools import product
 
@@ -10,6 +8,7 @@ import pytest
 
 from agents import statistics
 from agents.atari import human_normalised
+from tests.agents import rliable_figures
 
 RAGGED = [np.array([0.0, 1.0]), np.array([2.0]), np.array([0.5, 0.5, 3.5, 4.0])]
 
@@ -25,19 +24,7 @@ def rliable():
 
 @pytest.fixture(scope="module")
 def published(data_dir):
-    """Agent -> (runs, games) human-normalised: Dopamine's last iterations stand for runs."""
-    found = {}
-    with gzip.open(data_dir / "dqn_reference" / "dopamine_curves.csv.gz", "rt") as file:
-        for row in csv.DictReader(file):
-            if int(row["iteration"]) >= 192:
-                found.setdefault(row["agent"], {}).setdefault(row["game"], []).append(row)
-    scored = {}
-    for agent, games in found.items():
-        returns = {
-            game: [float(row["mean_return"]) for row in rows] for game, rows in games.items()
-        }
-        scored[agent] = np.stack(list(statistics.normalised(returns).values()), axis=1)
-    return scored
+    return rliable_figures.published(data_dir / "dqn_reference")
 
 
 def columns(matrix):
@@ -119,37 +106,40 @@ def test_intervals_of_many_runs_of_unequal_numbers_fit_into_memory(monkeypatch):
         assert few[name].low == pytest.approx(estimate.low, abs=0.15)
 
 
-def test_point_estimates_equal_rliable(rliable, published):
-    _, metrics = rliable
-    assert len(published) == 6 and all(m.shape == (7, 55) for m in published.values())
-    theirs = {
-        "iqm": metrics.aggregate_iqm,
-        "median": metrics.aggregate_median,
-        "mean": metrics.aggregate_mean,
-        "optimality_gap": metrics.aggregate_optimality_gap,
-    }
-    agents = list(published)
-    for matrix in published.values():
+def equal(scores, wanted):
+    """Ours of agent -> (runs, games) beside `rliable_figures.theirs`, to 1e-9."""
+    for agent, matrix in scores.items():
         found = statistics.aggregates(columns(matrix), resamples=10)
-        for name, reference in theirs.items():
-            assert found[name].value == pytest.approx(reference(matrix), abs=1e-9, rel=0)
-            alone = getattr(statistics, name)(columns(matrix))
-            assert alone == found[name].value
-    for ours, other in product(agents[:3], agents[3:]):
-        wanted = metrics.probability_of_improvement(published[ours], published[other])
-        found = statistics.improvement(
-            columns(published[ours]), columns(published[other]), resamples=10
+        for name, estimate in found.items():
+            reference = wanted["agents"][agent][name]
+            assert estimate.value == pytest.approx(reference, abs=1e-9, rel=0)
+            assert estimate.value == getattr(statistics, name)(columns(matrix))
+        profile = statistics.profile(columns(matrix), rliable_figures.THRESHOLDS, resamples=10)
+        np.testing.assert_allclose(
+            profile.share, wanted["agents"][agent]["profile"], rtol=0, atol=1e-9
         )
-        assert found.value == pytest.approx(wanted, abs=1e-9, rel=0)
+    pairs = rliable_figures.pairs(scores)
+    for (one, other), reference in zip(pairs, wanted["improvement"], strict=True):
+        found = statistics.improvement(columns(scores[one]), columns(scores[other]), resamples=10)
+        assert found.value == pytest.approx(reference, abs=1e-9, rel=0)
 
 
-def test_profiles_equal_rliable(rliable, published):
-    library, _ = rliable
-    thresholds = np.linspace(0, 8, 81)
-    for matrix in published.values():
-        wanted = library.score_distributions(matrix, thresholds)
-        found = statistics.profile(columns(matrix), thresholds, resamples=10)
-        np.testing.assert_allclose(found.share, wanted, rtol=0, atol=1e-9)
+def kept(which):
+    return json.loads(rliable_figures.KEPT.read_text(encoding="utf-8"))[which]
+
+
+def test_made_scores_have_the_figures_that_rliable_found():
+    equal(rliable_figures.made(), kept("made"))
+
+
+def test_published_scores_have_the_figures_that_rliable_found(published):
+    assert len(published) == 6 and all(m.shape == (7, 55) for m in published.values())
+    equal(published, kept("published"))
+
+
+def test_point_estimates_equal_rliable(rliable, published):
+    for scores in (rliable_figures.made(), published):
+        equal(scores, rliable_figures.theirs(scores))
 
 
 def test_intervals_are_close_to_rliable(rliable):

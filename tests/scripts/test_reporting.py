@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from agents import dqn, statistics
+from agents import dqn, references, statistics
 from agents.atari import human_normalised
 from playground.config import to_json
 from playground.errors import UserError
@@ -260,6 +260,7 @@ def test_published_figures_of_other_rules_are_said_to_be_such(tmp_path, publishe
         make(tmp_path, "pong", 0, steps, [(1_000_000, 10)], protocol="sb3"),
         make(tmp_path, "pong", 0, steps, [(1_000_000, 10)]),
         make(tmp_path, "pong", 0, steps, [(1_000_000, 10)], protocol="nature", double=True),
+        make(tmp_path, "pong", 0, steps, [(1_000_000, 10)], protocol="machado_lives"),
     ]
     argv = ["report", *map(str, paths), "--reference", str(published)]
     assert main(argv) == 0
@@ -268,8 +269,12 @@ def test_published_figures_of_other_rules_are_said_to_be_such(tmp_path, publishe
         "laptop, sb3 plays without sticky actions, Dopamine Rainbow, Dopamine IQN with: their",
         "laptop, double, nature plays without sticky actions, Dopamine Rainbow, Dopamine IQN with",
         "laptop, machado plays with sticky actions, Nature DQN without: their scores stand",
+        "laptop, machado_lives is told of lost lives in training, Dopamine Rainbow, Dopamine IQN "
+        "not: their scores stand",
     ):
         assert note in printed and note in page
+    found = reporting.figures(paths, references.read(published))
+    assert {of["at_the_steps_of"] for of in found["beside"]} == {METHOD}
     assert main(argv[:-2]) == 0
     assert "do not compare" not in capsys.readouterr().out
 

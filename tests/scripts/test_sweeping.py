@@ -1,6 +1,7 @@
 """A sweep: its plan, its queue with children that fail or are interrupted, and a small real one."""
 
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -16,7 +17,7 @@ from playground.errors import UserError
 from playground.run import Run, read_json
 from scripts import play, sweep_queue, sweeping
 from scripts.play import main
-from scripts.sweep_queue import Board, Job, Sweep, share
+from scripts.sweep_queue import Board, Job, Sweep, is_done, share
 from scripts.train_dqn import DQN
 from scripts.training import fresh
 
@@ -283,6 +284,21 @@ def test_a_run_without_checkpoint_begins_anew_but_not_under_another_process(tmp_
     assert (run.path / "old").exists()
 
 
+def test_a_run_whose_checkpoints_were_removed_is_kept(tmp_path):
+    """Its agent, films and figures are what the night was for."""
+    run = Run.create(tmp_path, "", "a", {})
+    (run.path / "best.safetensors").touch()
+    run.log(50, **{"evaluate/score": 1.0})
+    sweep = sweep_of(tmp_path, ["train"])
+    sweep.run()
+    (job,) = sweep.jobs
+    assert job.state == "failed" and "move it away" in job.said
+    assert (run.path / "best.safetensors").exists() and len(run.metrics()) == 1
+    assert not is_done(run.path, 100)
+    run.log(100, **{"evaluate/score": 2.0})
+    assert is_done(run.path, 100)
+
+
 def press(tmp_path, names, times=1):
     """Ctrl-C when all of these have started; again when all of them were asked to end."""
 
@@ -440,7 +456,7 @@ def test_time_up_is_the_end_only_without_steps(tmp_path):
     assert not sweeping._finished(run, 100, None)  # the last evaluation was given up
     checkpoint.save(run.checkpoints, 100, {"owed": False})
     assert sweeping._finished(run, 100, None) and not sweeping._finished(run, 101, None)
-    run.update(engine="sb3")  # which saves no checkpoints
+    shutil.rmtree(run.checkpoints)  # Stable-Baselines3 saves none
     assert not sweeping._finished(run, 100, None)
     run.log(100, **{"evaluate/score": 1.0})
     assert sweeping._finished(run, 100, None)
