@@ -10,7 +10,8 @@ al. 2016), distribution (Bellemare et al. 2017, Dabney et al. 2018a, 2018b), mun
 et al. 2020), noise (Fortunato et al. 2018), backbone, trunk_norm and max_pool (Espeholt et al.
 2018, Clark et al. 2024). What is learned is in ``agents.losses``, of pure functions in
 ``agents.targets``; layers are in ``agents.qnetwork`` and ``agents.heads``, the replay in
-``agents.replay`` and, on a GPU, ``agents.device_rows``. Evaluations are of whole games, apart from
+``agents.replay`` and, on a GPU, ``agents.device_rows``, what no training can use in
+``agents.checks``. Evaluations are of whole games, apart from
 those of the training, under the protocol's rules: ``machado`` has Dopamine's (Castro et al. 2018),
 Machado et al. 2018 with the game's minimal actions instead of all 18 and 30 minutes a game.
 
@@ -72,16 +73,15 @@ import torch
 from torch import Tensor
 
 from agents.atari import VectorAtari
+from agents.checks import check_memory, check_replay, enough
 from agents.device_rows import DeviceRows, on_device
 from agents.losses import loss_of
-from agents.playing import Playing, network_of
+from agents.playing import Playing
 from agents.presets import PRESETS, SB3, TRAINERS, DQNConfig, preset
-from agents.replay import Replay, ReplayFiles, drawable, ring_steps
-from agents.screen import STACK
+from agents.replay import Replay
+from agents.replay_files import ReplayFiles
 from agents.targets import epsilon_at, td_target
-from playground import checkpoint, ranks
-from playground.device import available_memory
-from playground.errors import UserError
+from playground import ranks
 from playground.run import Run
 from playground.trainer import Trainer
 from playground.transfer import Download, upload
@@ -93,83 +93,10 @@ __all__ = [
     "SB3",
     "TRAINERS",
     "DQNConfig",
-    "check",
-    "check_memory",
     "epsilon_at",
     "preset",
     "td_target",
 ]
-
-PACKED_BYTES = 2_000  # of a compressed frame, at most in most games
-SB3_BYTES = 2 * 4 * 84 * 84  # of an agent step in Stable-Baselines3's replay: stacks, twice
-
-
-def check_memory(config: DQNConfig, processes: int, engine: str = "ours", fewer: str = "") -> None:
-    """UserError where their replays cannot fit: better at once than killed in the night.
-
-    fewer: the flag that lowers the number of processes, where there is one.
-    """
-    if config.algorithm == "pqn":
-        return
-    capacity, packed = config.replay_capacity, config.replay_compression
-    step = SB3_BYTES if engine == "sb3" else PACKED_BYTES if packed else 84 * 84
-    needed, free = capacity * step * processes, available_memory()
-    if free is not None and needed > free:
-        times = f"{processes} times " if processes > 1 else ""
-        lower = "--replay-capacity" + (f" or {fewer}" if fewer and processes > 1 else "")
-        packing = ", or add --replay-compression" if step == 84 * 84 else ""
-        raise UserError(
-            f"A replay of {times}{capacity:,} agent steps needs {needed / 1e9:.1f} GB of memory, "
-            f"{free / 1e9:.1f} GB are free: lower {lower}{packing}."
-        )
-
-
-def enough(config: DQNConfig) -> int:
-    """Transitions of which a batch can be drawn: never final rows alone."""
-    return max(config.batch_size, 2 * config.envs)
-
-
-def check_replay(config: DQNConfig) -> None:
-    """UserError where no batch could ever be drawn from the replay."""
-    c = config
-    ring = ring_steps(c.replay_capacity, c.envs, c.n_step, STACK)
-    full = drawable(ring, c.envs, c.n_step, STACK)
-    if full < enough(c):
-        raise UserError(
-            f"--replay-capacity {c.replay_capacity} leaves {full} transitions to draw from, and a "
-            f"batch needs {enough(c)}: raise it, or lower --batch-size or --envs."
-        )
-
-
-def check(config: DQNConfig, steps: int | None) -> None:
-    """UserError for what no new training can use, before anything of it is built.
-
-    Args:
-        steps: agent steps of the training, where it has so many.
-    """
-    config.check()
-    if config.epsilon_start < config.epsilon_end:
-        raise UserError(
-            f"--epsilon-start {config.epsilon_start:g} is below --epsilon-end "
-            f"{config.epsilon_end:g}: exploration falls; lower --epsilon-end, too."
-        )
-    with torch.device("meta"):  # its shapes alone
-        network_of(config, actions=1)
-    if config.algorithm == "pqn":
-        return
-    check_replay(config)
-    if steps is not None and steps <= config.warmup:
-        raise UserError(
-            f"Nothing would be learned in --steps {steps}: the first update comes after "
-            f"--warmup {config.warmup}. Train for longer, or warm up for less."
-        )
-
-
-def has_rows(run: Run) -> bool:
-    """Whether the newest good checkpoint of a run finds rows of its replay, or needs none."""
-    found = checkpoint.glance(run.path / "checkpoints")
-    folder = found and found[1]["state"].get("rows")
-    return not folder or any((run.path / folder).glob("rows-*.safetensors"))
 
 
 class DQN(Playing):

@@ -9,25 +9,22 @@ the frame before row ``r`` is row ``r - N``. An episode's last observation has a
 is the next episode's first (``age`` 0), and stacks reach back ``age`` frames at most. Missing
 frames are zero, as in ale-py's vector environment.
 
-Sources: Mnih et al. 2015 (replay), Schaul et al. 2016 (proportional prioritisation, sum tree),
+Sources: Mnih et al. 2015 (replay), Schaul et al. 2016 (proportional prioritisation),
 Sutton 1988 / Hessel et al. 2018 (n-step returns), Pardo et al. 2018 (time limits).
 """
 
 from __future__ import annotations
 
 import math
-import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from agents.frame_store import PackedFrames, PlainFrames
+from agents.sum_tree import SumTree
 from playground.errors import UserError
-from playground.run import atomic_path
 
 if TYPE_CHECKING:
     from agents.device_rows import DeviceRows
@@ -35,10 +32,6 @@ if TYPE_CHECKING:
 TERMINAL = 1  # the return after this row's action is zero: game over, or a life lost as a signal
 FINAL = 2  # a final row: the last observation of an episode, nothing was done on it
 SPARE = 0.01  # extra rows for final frames: exact for episodes of 100 agent steps and more
-SEGMENT_BYTES = 15 * 2**20
-# Longest way from one checkpoint to the next, as a part of the ring. The files hold the ring of the
-# older checkpoint and all rows since, so at most 1 + 2/8 rings where two checkpoints are kept.
-CHECKPOINT_SPAN = 1 / 8
 
 
 class Batch(NamedTuple):
@@ -51,57 +44,6 @@ class Batch(NamedTuple):
     discount: Tensor  # (B,) float32, gamma**m, or 0 after a terminal step
     weight: Tensor  # (B,) float32, importance weights in (0, 1], 1 when uniform
     rows: np.ndarray  # (B,) int64
-
-
-class SumTree:
-    """Sums of non-negative leaves in a binary tree: O(log n) update and proportional draw.
-
-    A parent is always recomputed as the sum of its children, never by adding a difference, so a
-    tree rebuilt from its leaves is equal bit for bit.
-    """
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.levels = max(1, math.ceil(math.log2(size)))
-        self.first_leaf = 1 << self.levels
-        self.nodes = np.zeros(2 * self.first_leaf, dtype=np.float64)
-
-    @property
-    def total(self) -> float:
-        return float(self.nodes[1])
-
-    @property
-    def leaves(self) -> np.ndarray:
-        """A view, (size,) float64."""
-        return self.nodes[self.first_leaf : self.first_leaf + self.size]
-
-    def set(self, index: np.ndarray, value: np.ndarray | float) -> None:
-        node = index + self.first_leaf
-        self.nodes[node] = value
-        for _ in range(self.levels):
-            node = node >> 1
-            child = node << 1
-            self.nodes[node] = self.nodes[child] + self.nodes[child + 1]
-
-    def set_leaves(self, leaves: np.ndarray) -> None:
-        self.leaves[:] = leaves
-        for level in range(self.levels - 1, -1, -1):
-            lo, hi = 1 << level, 2 << level
-            self.nodes[lo:hi] = (
-                self.nodes[2 * lo : 2 * hi : 2] + self.nodes[2 * lo + 1 : 2 * hi : 2]
-            )
-
-    def draw(self, mass: np.ndarray) -> np.ndarray:
-        """(B,) float64 in [0, total) -> (B,) leaf indices; a zero leaf is never drawn."""
-        node = np.ones(len(mass), dtype=np.int64)
-        for _ in range(self.levels):
-            node <<= 1
-            left = self.nodes[node]
-            # rounding may point past the last leaf with mass: stay left of an empty subtree
-            right = (mass >= left) & (self.nodes[node + 1] > 0)
-            mass = np.where(right, mass - left, mass)
-            node += right
-        return node - self.first_leaf
 
 
 def ring_steps(capacity: int, num_envs: int, n_step: int, stack: int) -> int:
@@ -330,7 +272,7 @@ class Replay:
         still_open = self.tree.leaves[index] > 0
         self.tree.set(index[still_open], priority[still_open] ** self.alpha)
 
-    # Saving: rows go to append-only files; the checkpoint names how far they reach.
+    # Saving: rows go to the files of agents.replay_files; the checkpoint says how far they reach.
 
     def state(self) -> dict[str, Any]:
         """What is not in the rows: cursor, generator, priorities."""
@@ -346,7 +288,7 @@ class Replay:
         return state
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Restore ``state()``; the rows themselves come from ``ReplayFiles.load``."""
+        """Restore ``state()``; the rows themselves come from ``agents.replay_files``."""
         for key in ("steps", "num_envs"):
             if state[key] != getattr(self, key):
                 raise UserError(
@@ -358,140 +300,3 @@ class Replay:
         self.rng.bit_generator.state = state["rng"]
         if self.tree is not None:
             self.tree.set_leaves(np.asarray(state["priorities"]))
-
-
-class ReplayFiles:
-    """Keeps a replay on disk as append-only segments of at most 15 MiB.
-
-    Full segments are written by a thread while training goes on (their rows are not overwritten
-    for a whole round of the ring), so a checkpoint has to wait for one short segment only. How much
-    lies on disk depends on how far apart checkpoints are: ``checkpoint_due`` asks for one in time.
-    """
-
-    def __init__(self, replay: Replay, folder: Path) -> None:
-        self.replay, self.folder = replay, folder
-        row_bytes = math.prod(replay.frame_shape) + 7
-        self.segment_steps = max(
-            1, min(SEGMENT_BYTES // (row_bytes * replay.num_envs), replay.steps // 4)
-        )
-        self.span = max(int(replay.steps * CHECKPOINT_SPAN), 4 * self.segment_steps)
-        self.saved = 0  # vector steps on disk
-        self.flushed = 0  # those that the newest checkpoint needs
-        self.pruned = 0  # those removed since
-        self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
-
-    def segments(self) -> list[tuple[int, int, Path]]:
-        """(first, end, file) of the segments on disk, in order of time."""
-        found = []
-        for path in self.folder.glob("rows-*.safetensors"):
-            _, first, end = path.stem.split("-")
-            found.append((int(first), int(end), path))
-        return sorted(found)
-
-    def follow(self) -> None:
-        """Call after each ``add``: starts writing when a segment is full."""
-        if self.replay.written - self.saved >= self.segment_steps:
-            self._join()
-            first, self.saved = self.saved, self.saved + self.segment_steps
-            self._thread = threading.Thread(target=self._guarded, args=(first, self.saved))
-            self._thread.start()
-
-    def flush(self) -> None:
-        """Everything added so far is on disk when this returns."""
-        self._join()
-        while self.saved < self.replay.written:
-            end = min(self.replay.written, self.saved + self.segment_steps)
-            self._write(self.saved, end)
-            self.saved = end
-        self.flushed = self.saved
-
-    def abandon(self) -> None:
-        """Wait for the segment that is being written, before others take over its folder."""
-        if self._thread is not None:
-            self._thread.join()
-
-    @property
-    def checkpoint_due(self) -> bool:
-        """Whether so many rows came since the newest checkpoint that the files outgrow the ring."""
-        return self.replay.written - self.flushed >= self.span
-
-    def prune(self, oldest_needed: int) -> None:
-        """Remove the segments that end at or before vector step ``oldest_needed``."""
-        if oldest_needed <= self.pruned:
-            return
-        self.pruned = oldest_needed
-        for _, end, path in self.segments():
-            if end <= oldest_needed:
-                path.unlink()
-
-    def load(self, written: int) -> None:
-        """Fill the ring with the rows up to vector step ``written``; drop later segments."""
-        self._join()
-        for torn in self.folder.glob(".tmp-*"):  # of a process that was killed
-            torn.unlink()
-        replay = self.replay
-        needed = max(0, written - replay.steps)
-        reached = needed
-        for first, end, path in self.segments():
-            if first >= written:
-                path.unlink()  # written after the checkpoint: that future is played again
-                continue
-            if end <= needed:
-                continue
-            if first > reached:
-                break
-            try:
-                self._place(load_file(path), first, end)
-            except Exception as error:
-                raise UserError(
-                    f"The replay file {path} cannot be read ({error}); go on without it by "
-                    "--resume RUN --refill."
-                ) from error
-            reached = end
-        if reached < written:
-            raise UserError(
-                f"The replay in {self.folder} ends at vector step {reached} of {written}; go on "
-                "without it by --resume RUN --refill."
-            )
-        self.saved = self.flushed = written
-
-    def _place(self, rows: dict[str, np.ndarray], first: int, end: int) -> None:
-        replay, n = self.replay, self.replay.num_envs
-        slots = (np.arange(first, end) % replay.steps)[:, None] * n + np.arange(n)
-        slots = slots.reshape(-1)
-        replay.store.restore(slots, rows)
-        for name in ("actions", "rewards", "flags", "ages"):
-            getattr(replay, name)[slots] = rows[name]
-        if replay.mirror is not None:
-            replay.mirror.copy(slots)
-
-    def _write(self, first: int, end: int) -> None:
-        replay, n = self.replay, self.replay.num_envs
-        slots = (np.arange(first, end) % replay.steps)[:, None] * n + np.arange(n)
-        slots = slots.reshape(-1)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(self.folder / f"rows-{first:010d}-{end:010d}.safetensors") as path:
-            save_file(
-                {
-                    **replay.store.saved(slots),
-                    "actions": replay.actions[slots],
-                    "rewards": replay.rewards[slots],
-                    "flags": replay.flags[slots],
-                    "ages": replay.ages[slots],
-                },
-                path,
-            )
-
-    def _guarded(self, first: int, end: int) -> None:
-        try:
-            self._write(first, end)
-        except BaseException as error:  # carried to the training thread by _join
-            self._error = error
-
-    def _join(self) -> None:
-        self.abandon()
-        self._thread = None
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error

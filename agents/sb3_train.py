@@ -31,7 +31,8 @@ from torch.nn import functional as F
 from agents import sb3
 from agents.agent import Agent
 from agents.atari import protocol, resolve
-from agents.dqn import SB3_BYTES, DQNConfig, check_memory
+from agents.checks import SB3_BYTES, check_memory
+from agents.dqn import DQNConfig
 from agents.evaluation import CONFIRMING_SEEDS, Evaluation, Stopped, evaluate, pooled
 from agents.qnetwork import QNetwork
 from agents.rmsprop import CenteredRMSprop

@@ -18,7 +18,7 @@ left, divided by the number of rounds that the waiting ones still need at J at a
 same, and what the early ones leave over (those that reach their --steps) goes to the later ones.
 Starting up and the last evaluations are not in it, so a sweep ends some minutes late. What the time
 does not suffice for is not started. Without --steps a training that had its share is finished; with
-more --hours than the sweep had that gave it, it goes on.
+more --hours than the sweep had that gave it, it goes on. With neither a sweep takes a night.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agents import dqn
+from agents import checks
 from agents.atari import resolve
 from playground.config import from_json
 from playground.errors import UserError, listed
@@ -45,6 +45,7 @@ from scripts.sweep_queue import ENDED_EARLY, TIME_IS_UP, Job, Sweep, is_done, sa
 from scripts.training import PLAY, Door, fresh, quoted
 
 FLAGS = ("games", "seeds", "jobs")  # what makes a training a sweep
+NIGHT_HOURS = 8.0  # of a sweep that is told neither --hours nor --steps
 # Given to a training that goes on, as what its door calls movable: the other settings it has kept.
 ON_RESUME = ("steps", "device", "devices", "precision", "threads", "deterministic", "compile",
              "evaluate_every", "checkpoint_every", "checkpoint_minutes", "log_every",
@@ -54,7 +55,8 @@ ON_RESUME = ("steps", "device", "devices", "precision", "threads", "deterministi
 def add_sweep(parser: argparse.ArgumentParser) -> None:
     """The flags that make a training a sweep."""
     add = parser.add_argument
-    add("--games", metavar="GAME,...", help="a sweep: train all of these, each in its own run")
+    add("--games", metavar="GAME,...", help="a sweep: train all of these, each in its own run, in "
+        f"{NIGHT_HOURS:g} hours for all unless --hours or --steps is given")  # fmt: skip
     add("--seeds", type=int, metavar="N", help="of a sweep: so many seeds a game, counted from "
         "--seed (default 1)")  # fmt: skip
     add("--jobs", type=int, metavar="N", help="of a sweep: trainings at a time, which share the "
@@ -90,9 +92,11 @@ def run_sweep(args: argparse.Namespace, door: Door, words: Sequence[str]) -> Non
     again = " ".join(map(quoted, [*PLAY.split(), "train", door.name, *words]))
     folder = args.runs / "sweeps" / (args.name or door.name)
     logs = folder / "logs"
-    sweep = Sweep(jobs, command, _jobs(args), getattr(args, "hours", None), limit, logs)
+    all_hours = getattr(args, "hours", None)
+    sweep = Sweep(jobs, command, _jobs(args), all_hours, limit, logs)
+    within = "" if all_hours is None else f"in {all_hours:g} h, "
     print(
-        f"{counted(len(jobs), 'training')}, {_jobs(args)} at a time, into "
+        f"{counted(len(jobs), 'training')}, {_jobs(args)} at a time, {within}into "
         f"{args.runs / door.name}; Ctrl-C saves them, and the same command goes on.",
         flush=True,
     )
@@ -125,6 +129,8 @@ def plan(args: argparse.Namespace, door: Door) -> list[Job]:
                         "--follow.")  # fmt: skip
     if args.games is not None and "game" in args:
         raise UserError("Name the games of a sweep by --games alone, without --game.")
+    if not {"steps", "hours"} & vars(args).keys():
+        args.hours = NIGHT_HOURS
     if all(getattr(args, name, None) is None for name in ("steps", "hours")):
         raise UserError("A sweep needs --steps or --hours: else its first trainings never end.")
     named = (args.games or getattr(args, "game", "pong")).split(",")
@@ -150,7 +156,7 @@ def _check_memory(jobs: list[Job], args: argparse.Namespace, door: Door) -> None
         return
     config, settings = fresh(args, door)  # of all, but for game and seed
     filled = min(config.replay_capacity, settings.steps or config.replay_capacity)
-    dqn.check_memory(
+    checks.check_memory(
         replace(config, replay_capacity=filled), min(waiting, _jobs(args)) * settings.devices,
         args.engine or "ours", fewer="--jobs",
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from agents import dqn, pqn
+from agents import checks, dqn, pqn
 from agents.atari import resolve
 from playground import gallery
 from playground.errors import UserError
@@ -68,7 +68,7 @@ def _build(
 
 def _check_resumed(args: argparse.Namespace, run: Run) -> None:
     """UserError where the rows of its replay are missing."""
-    if not args.refill and not dqn.has_rows(run):
+    if not args.refill and not checks.has_rows(run):
         raise UserError(
             f"{run.path} has nothing of its replay: go on without it by --resume "
             f"{quoted(run.path)} --refill."
@@ -117,7 +117,7 @@ def _commands(run: Run) -> list[tuple[str, str]]:
 def _check_sb3(config: dqn.DQNConfig, settings: TrainerConfig) -> None:
     from agents import sb3
 
-    dqn.check(config, settings.steps)
+    checks.check(config, settings.steps)
     sb3.check(config, settings)
 
 
@@ -137,7 +137,7 @@ DQN = Door(
     settings=_settings,
     label=lambda config: resolve(config.game),
     build=_build,
-    check=lambda config, settings: dqn.check(config, settings.steps),
+    check=lambda config, settings: checks.check(config, settings.steps),
     figures=("return", "epsilon", "loss", "q"),
     commands=_commands,
     check_resumed=_check_resumed,

@@ -52,7 +52,8 @@ from safetensors import safe_open
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from agents.dqn import DQNConfig
-from agents.replay import Replay, ReplayFiles
+from agents.replay import Replay
+from agents.replay_files import ReplayFiles
 from playground import checkpoint
 from playground.config import from_json
 from playground.run import Run, device_name

@@ -18,12 +18,13 @@ from agents import device_rows
 from agents.device_rows import DeviceRows, on_device
 from agents.dqn import DQN, PRESETS, DQNConfig
 from agents.pqn import PQN
-from agents.replay import Batch, Replay, ReplayFiles
+from agents.replay import Batch, Replay
+from agents.replay_files import ReplayFiles
 from playground.errors import UserError
 from playground.run import Run
 from playground.trainer import Trainer, TrainerConfig, seed_everything
 from tests.agents.catch import Catch
-from tests.agents.test_replay import SHAPE, Stream
+from tests.agents.stream import SHAPE, Stream
 from tests.playground.tape import taped
 
 CPU = torch.device("cpu")

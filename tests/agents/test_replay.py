@@ -2,60 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
 
-from agents.replay import FINAL, Replay, ReplayFiles, SumTree
-from playground.errors import UserError
-
-SHAPE = (3, 2)
-STACK = 4
-
-
-@dataclass
-class Seen:
-    """One row as the environment gave it: the whole observation, and what was done on it."""
-
-    observation: np.ndarray  # (STACK, *SHAPE)
-    action: int
-    reward: float
-    terminal: bool
-    final: bool
-
-
-class Stream:
-    """N made-up environments: random frames, ends by terminal or by truncation, lives lost."""
-
-    def __init__(self, num_envs: int, seed: int, shape: tuple[int, int] = SHAPE) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.n, self.shape = num_envs, shape
-        self.history: list[list[Seen]] = [[] for _ in range(num_envs)]
-        self.stacks = [np.zeros((STACK, *shape), np.uint8) for _ in range(num_envs)]
-        self.final = np.zeros(num_envs, bool)
-        self.fresh = np.ones(num_envs, bool)
-
-    def feed(self, replay: Replay) -> None:
-        rng, n = self.rng, self.n
-        frame = rng.integers(1, 256, (n, *self.shape)).astype(np.uint8)
-        action = rng.integers(0, 5, n)
-        reward = rng.normal(0, 2, n).astype(np.float32)
-        ends = ~self.final & (rng.random(n) < 0.12)
-        terminal = ends & (rng.random(n) < 0.5)  # the other ends are truncations
-        life = ~self.final & (rng.random(n) < 0.05)
-        for i in range(n):
-            if self.fresh[i]:
-                self.stacks[i] = np.zeros((STACK, *self.shape), np.uint8)
-            self.stacks[i] = np.concatenate([self.stacks[i][1:], frame[i][None]])
-            self.history[i].append(
-                Seen(self.stacks[i], int(action[i]), float(reward[i]),
-                     bool(terminal[i] | life[i]), bool(self.final[i]))
-            )  # fmt: skip
-        replay.add(frame, self.fresh, action, reward, terminal | life, self.final)
-        self.fresh, self.final = self.final, ends
+from agents.replay import Replay
+from agents.sum_tree import SumTree
+from tests.agents.stream import SHAPE, STACK, Seen, Stream
 
 
 def expected(rows: list[Seen], t: int, n_step: int, gamma: float, clip: float) -> tuple:
@@ -169,70 +121,10 @@ def test_closed_rows_stay_closed_and_errors_that_are_no_numbers_change_nothing()
     assert replay.max_priority == pytest.approx(9)
 
 
-def test_sum_tree_is_exact_and_rebuilds_bit_for_bit() -> None:
-    rng = np.random.default_rng(0)
-    tree = SumTree(37)
-    for _ in range(50):
-        tree.set(rng.integers(0, 37, 9), rng.random())
-    again = SumTree(37)
-    again.set_leaves(tree.leaves)
-    np.testing.assert_array_equal(again.nodes, tree.nodes)
-    assert tree.total == pytest.approx(tree.leaves.sum())
-    edges = np.cumsum(tree.leaves)
-    mass = rng.random(2000) * tree.total
-    np.testing.assert_array_equal(tree.draw(mass), np.searchsorted(edges, mass, side="right"))
-    assert tree.leaves[tree.draw(np.array([tree.total, np.nextafter(tree.total, 9e9)]))].min() > 0
-
-
 def test_a_million_transitions_fit_in_7_2_gigabytes() -> None:
     replay = Replay(1_000_000, 8, n_step=3, priority_exponent=0.5)  # pages are not touched
     assert replay.steps * 8 >= 1_000_000
     assert replay.nbytes <= 7.2e9
-
-
-@pytest.mark.parametrize("compressed", [False, True])
-@pytest.mark.parametrize("feeds", [30, 170])
-def test_files_restore_the_ring_bit_for_bit(tmp_path: Path, feeds: int, compressed: bool) -> None:
-    def make() -> Replay:
-        return Replay(
-            90, 3, n_step=3, frame_shape=SHAPE, priority_exponent=0.6, seed=3,
-            compressed=compressed,
-        )  # fmt: skip
-
-    replay, stream = make(), Stream(3, seed=9)
-    files = ReplayFiles(replay, tmp_path)
-    files.segment_steps = 7
-    for _ in range(feeds):
-        stream.feed(replay)
-        files.follow()
-        if len(replay) > 20:
-            batch = replay.sample(8)
-            replay.update_priorities(batch.rows, batch.reward.numpy())
-    state = replay.state()
-    files.flush()
-    files.prune(replay.written - replay.steps)
-    written = replay.written
-    for _ in range(25):  # a future that a kill throws away
-        stream.feed(replay)
-        files.follow()
-    files._join()
-
-    again = make()
-    again.load_state(state)
-    ReplayFiles(again, tmp_path).load(written)
-    fresh = make()
-    reference = Stream(3, seed=9)
-    for _ in range(feeds):
-        reference.feed(fresh)
-        if len(fresh) > 20:
-            batch = fresh.sample(8)
-            fresh.update_priorities(batch.rows, batch.reward.numpy())
-    for _ in range(5):
-        one, other = again.sample(16), fresh.sample(16)
-        for a, b in zip(one, other, strict=True):
-            np.testing.assert_array_equal(a, b)
-    assert max(end for _, end, _ in ReplayFiles(again, tmp_path).segments()) <= written
-    assert not (again.flags[one.rows] & FINAL).any()
 
 
 def test_both_stores_give_the_same_batches() -> None:
@@ -248,22 +140,3 @@ def test_both_stores_give_the_same_batches() -> None:
         if feed % 10 == 9:
             for one, other in zip(*(replay.sample(16) for replay in pair), strict=True):
                 np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize("compressed", [False, True])
-def test_a_damaged_file_is_named(tmp_path: Path, compressed: bool) -> None:
-    replay = Replay(90, 3, frame_shape=(84, 84), compressed=compressed)
-    stream = Stream(3, seed=9, shape=(84, 84))
-    files = ReplayFiles(replay, tmp_path)
-    for _ in range(30):
-        stream.feed(replay)
-    files.flush()
-    path = files.segments()[0][2]
-    if compressed:  # LZ4 has no checksum of its own: what does not decode to a frame is found
-        tensors = load_file(path)
-        tensors["packed"] = tensors["packed"][::-1].copy()
-        save_file(tensors, path)
-    else:
-        path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(UserError, match=rf"{path.name} cannot be read.*--refill"):
-        ReplayFiles(Replay(90, 3, frame_shape=(84, 84), compressed=compressed), tmp_path).load(30)

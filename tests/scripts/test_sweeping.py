@@ -73,6 +73,15 @@ def test_a_plan_has_every_game_and_seed(tmp_path):
     assert named.name == "night-boxing-s0"
 
 
+def test_a_sweep_without_limits_takes_a_night(monkeypatch, capsys):
+    monkeypatch.setattr(Sweep, "run", lambda sweep: print(sweep.hours, sweep.steps))
+    assert main(["train", "dqn", "--games", "pong,breakout", "--seeds", "3", "--jobs", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert "6 trainings, 2 at a time, in 8 h, into runs" in printed and "8.0 None" in printed
+    assert main(["train", "dqn", "--games", "pong", "--steps", "20000"]) == 0
+    assert "None 20000" in (printed := capsys.readouterr().out) and " h, " not in printed
+
+
 def test_children_get_all_other_words():
     words = [
         *("--games", "a,b", "--double", "--seeds=3", "--width", "0.5", "--jobs", "2"),
@@ -117,7 +126,7 @@ def test_a_training_that_goes_on_gets_what_is_movable_and_its_share_of_the_cores
 
 
 def test_the_replays_of_all_that_run_at_a_time_must_fit(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("agents.dqn.available_memory", lambda: 24 * 10**9)
+    monkeypatch.setattr("agents.checks.available_memory", lambda: 24 * 10**9)
     sweep = ["--games", "pong,boxing", "--seeds", "2", "--hours", "8", "--preset", "beyond"]
     for words, says in (
         (["--jobs", "4"], "of 4 times 1,048,576 agent steps needs 29.6 GB of memory, 24.0 GB are"),
@@ -140,7 +149,6 @@ def test_the_replays_of_all_that_run_at_a_time_must_fit(tmp_path, monkeypatch, c
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("--games pong", "needs --steps or --hours"),
         ("--games pong --hours none", "needs --steps or --hours"),
         ("--games pong,pnog --steps 20000", "no Atari game 'pnog'"),
         ("--games , --steps 20000", "needs the name of a game"),
