@@ -383,19 +383,27 @@ class Captioning(nn.Module):
     def _fits(self) -> bool:
         """Whether a frozen encoder's features of all pictures can be kept; said where not."""
         if self._does_fit is None:
-            views = self._views + self.config.samples
+            views = self._views + len(self._judged())
             rows, columns = self.grid
             self._does_fit = fits(views * rows * columns * self.parts.encoder.features)
         return self._does_fit
 
     def _memory(self, name: str, pairs: Pairs, trainer: Trainer | None) -> Memories:
-        """A frozen encoder's features of all pairs, computed once."""
+        """A frozen encoder's features of all pairs, or of the held-out ones that are judged,
+        computed once.
+        """
         if name not in self._memories:
-            if trainer is not None and len(pairs) >= 1000:
-                trainer.say(f"Looking once at {len(pairs):,} pictures ...")
+            which = None if name == "pairs" else self._judged()
+            count = len(pairs) if which is None else len(which)
+            if trainer is not None and count >= 1000:
+                trainer.say(f"Looking once at {count:,} pictures ...")
             mirrored = self.config.mirrored and name == "pairs"
-            self._memories[name] = Memories(self.parts.encoder, pairs, mirrored)
+            self._memories[name] = Memories(self.parts.encoder, pairs, mirrored, which)
         return self._memories[name]
+
+    def _judged(self) -> Tensor:
+        """Which held-out pairs an evaluation is of."""
+        return permutation(len(self.held_out), 0, 0)[: self.config.samples]
 
     # Looking, saving, going on.
 
@@ -422,8 +430,8 @@ class Captioning(nn.Module):
         over questions. What is known but told wrongly is the decoder's fault. Before anything was
         learned from sentences none is judged, and the score is 0.
         """
-        count = min(self.config.samples, len(self.held_out))
-        indices = permutation(len(self.held_out), 0, 0)[:count]
+        indices = self._judged()
+        count = len(indices)
         parts, marks = [], Counter[tuple[int, bool]]()
         for part in ranks.gather(self._say(trainer, indices[ranks.rank() :: ranks.world()])):
             if part is None:

@@ -1,4 +1,4 @@
-"""Memory of all pictures at once: what a frozen encoder makes of them, computed once and kept.
+"""Memory of many pictures at once: what a frozen encoder makes of them, computed once and kept.
 
 Computed in fp32 whatever the training's precision, as it is done once, and kept as fp16: a picture
 of 7x7 places with 1,304 features takes 128 kB, mirrored too twice that.
@@ -44,22 +44,35 @@ def fits(numbers: int) -> bool:
 
 
 class Memories:
-    """What the encoder makes of all N pairs: fp16 (N, views, D, rows, columns)."""
+    """What the encoder makes of N pairs: fp16 (N, views, D, rows, columns).
 
-    def __init__(self, encoder: Encoder, pairs: Pairs, mirrored: bool) -> None:
+    Args:
+        which: of which pairs alone (N,); None keeps all.
+    """
+
+    def __init__(
+        self, encoder: Encoder, pairs: Pairs, mirrored: bool, which: Tensor | None = None
+    ) -> None:
         device = next(encoder.backbone.parameters()).device
-        kept = []
+        which = torch.arange(len(pairs)) if which is None else which
+        self._rows = torch.full((len(pairs),), -1)  # of each pair, here
+        self._rows[which] = torch.arange(len(which))
+        kept: Tensor | None = None
         with torch.inference_mode(), full_precision(next(encoder.parameters())):
-            for part in torch.arange(len(pairs)).split(BATCH):
+            for part in which.split(BATCH):
                 x = to_memory_input(pairs.read(part).to(device))
                 views = [x, x.flip(-1)] if mirrored else [x]
-                kept.append(torch.stack([encoder.maps(v).half().cpu() for v in views], 1))
-            self._kept = torch.cat(kept)
+                found = torch.stack([encoder.maps(v).half().cpu() for v in views], 1)
+                if kept is None:  # at once: parts and the whole together would be twice as much
+                    kept = found.new_empty(len(which), *found.shape[1:])
+                kept[self._rows[part]] = found
+        assert kept is not None
+        self._kept = kept
 
     def maps(self, indices: Tensor) -> Tensor:
         """Of the pictures at `indices` (B,), unmirrored: float (B, D, rows, columns)."""
-        return self._kept[indices, 0].float()
+        return self._kept[self._rows[indices], 0].float()
 
     def get(self, indices: Tensor, mirrored: Tensor) -> Tensor:
         """Of those, `mirrored` (B,) or not: float (B, L, D)."""
-        return self._kept[indices, mirrored.long()].float().flatten(2).mT
+        return self._kept[self._rows[indices], mirrored.long()].float().flatten(2).mT

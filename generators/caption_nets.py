@@ -63,7 +63,8 @@ class Nic(nn.Module):
 class Attend(nn.Module):
     """An LSTM that looks at each word where it likes: additive attention, gated.
 
-    Departs from the paper: dropout also on words.
+    Departs from the paper: places are layer-normalised; what is looked at is gated feature by
+    feature (theirs as a whole); a tanh before the words' layer; dropout also on words.
     """
 
     def __init__(self, features: int, words: int, hidden: int = 512, dropout: float = 0.3) -> None:

@@ -70,8 +70,8 @@ class CaptionConfig:
             *("frames", "hidden", "min_count", "batch_size", "sentences", "updates", "samples"),
             *("learning_rate", "critical_rate", "beam", "stress"),
         ):
-            if not getattr(self, name) > 0:
-                raise UserError(f"--{name.replace('_', '-')} must be above 0.")
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"--{name.replace('_', '-')} must be above 0, and finite.")
         for name in (
             *("warmup", "encoder_rate", "frozen", "weight_decay", "doubly", "grounding"),
             *("auxiliary", "imitation"),

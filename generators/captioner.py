@@ -25,12 +25,14 @@ from generators.words import BEGIN, END, PAD, UNKNOWN, Vocabulary
 from playground import exports
 from playground.backbone import Backbone, create, to_unit
 from playground.errors import UserError
-from playground.inputs import averaged, centre, covering
+from playground.inputs import averaged, centre, check_unit, covering
+from playground.media import read_image
 
 KEY, FORMAT = "playground_captioner", 1  # of the metadata
 ZOO = Path(__file__).with_name("zoo")
 DEFAULT, PHOTOS = "games", "photos"  # of the zoo
 BATCH = 16  # pictures captioned together
+WIDEST = 100  # beam: decoders are held once for each of its captions
 WAVES = 6  # frequencies of the places' coordinates
 COORDINATES = 4 * WAVES  # the last features of the memory
 TAKEN = {  # by a captioner of clips, and by one of pictures
@@ -113,12 +115,17 @@ class Encoder(nn.Module):
         return torch.cat([maps, places.expand(len(maps), -1, -1, -1)], 1)
 
     def grid_of(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of the places in pictures of (height, width) pixels."""
+        """Rows and columns of the places in pictures of (height, width) pixels; UserError where
+        these are too few.
+        """
         if self.grid is not None:
             return self.grid
         ghost = copy.deepcopy(self.backbone).to("meta")
         x = torch.empty(1, 3 * self.frames, height, width, device="meta")
-        maps = ghost.features(x, [self.layer])[self.layer]
+        try:
+            maps = ghost.features(x, [self.layer])[self.layer]
+        except RuntimeError as error:
+            raise UserError(f"{height}x{width} pixels are too few for this encoder.") from error
         return maps.shape[2], maps.shape[3]
 
     @torch.no_grad()
@@ -207,9 +214,10 @@ class Captioner:
         Args:
             images: for a captioner of pictures: a uint8 array (H, W, 3), or floats (N, 3, H, W) in
                 [0, 1]; for one of clips: uint8 arrays (T, H, W, 3), or (H, W, 3) for a clip of one
-                frame, or floats (N, T, 3, H, W). Or a list of what is taken, of none too. Any size;
-                of another shape the centre is seen. Of clips of any length as many frames as the
-                plan has are seen, evenly spread; a single one as if all had been black before it.
+                frame, or floats (N, T, 3, H, W). Or a picture's path, or a list of what is taken,
+                of none too. Any size; of another shape the centre is seen. Of clips of any length
+                as many frames as the plan has are seen, evenly spread; a single one as if all had
+                been black before it.
             register: way of speaking, one of `plan.registers` (default: the first).
             beam: width of the search; 1 takes the likeliest word each time.
         """
@@ -271,7 +279,7 @@ class Captioner:
 
         So are pictures in training: the centre is kept, and nothing stretched.
         """
-        if isinstance(images, Tensor | np.ndarray):
+        if isinstance(images, Tensor | np.ndarray | str | Path):
             return self._batch(images)
         parts = [self._batch(each) for each in images]
         frames = (self.plan.frames,) if self.plan.frames > 1 else ()
@@ -280,6 +288,8 @@ class Captioner:
     def _batch(self, images: Any) -> Tensor:
         """One array of what `look` takes as `fitted` gives it; of uint8, too, several in one."""
         clips = self.plan.frames > 1
+        if isinstance(images, str | Path):
+            images = read_image(images)
         x = images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
         shape, several = tuple(x.shape), 5 if clips else 4
         if x.dtype == torch.uint8 and x.dim() >= 3:
@@ -292,6 +302,8 @@ class Captioner:
         if not known or x.dim() != several or x.shape[-3] != 3 or 0 in x.shape:
             kind = str(x.dtype).removeprefix("torch.")
             raise UserError(f"This captioner takes {TAKEN[clips]}, not {kind} {shape}.")
+        if x.is_floating_point():
+            check_unit(x)
         alone = clips and x.shape[1] == 1
         if clips and not alone:
             places = np.linspace(0, x.shape[1] - 1, self.plan.frames).round().astype(int)
@@ -345,8 +357,8 @@ def never(plan: Plan, vocabulary: Vocabulary) -> list[int]:
 
 def decode(speaker: Speaker, memory: Tensor, begin: int, beam: int, length: int = LENGTH) -> Said:
     """The likeliest captions, of fewer than `length` words; see `decoding`."""
-    if beam < 1:
-        raise UserError(f"A beam is at least 1 wide, not {beam}.")
+    if not 1 <= beam <= WIDEST:
+        raise UserError(f"A beam is 1 to {WIDEST} wide, not {beam}.")
     if beam == 1:
         return say(speaker, memory, begin, END, length - 1)
     return search(speaker, memory, begin, END, length - 1, beam)

@@ -37,7 +37,7 @@ import torch
 from torch import Tensor, nn
 
 from generators import diffaugment, gan_kinds, gan_losses, gan_nets
-from generators.dreamer import Dreamer, Plan, copied, draw, load
+from generators.dreamer import Dreamer, Plan, as_often, copied, draw, load
 from generators.gan_scores import LEAST, Features, Scorer
 from playground import ranks
 from playground.ahead import Ahead
@@ -110,8 +110,8 @@ class DCGANConfig:
         diffaugment.check(self.augment)
         whole = ("latent", "width", "penalty_every", "batch_size", "critic_steps")
         for name in (*whole, "critic_width", "learning_rate", "critic_rate"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"--{name.replace('_', '-')} must be above 0.")
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"--{name.replace('_', '-')} must be above 0, and finite.")
         if self.kinds is not None and self.kinds < 1:
             raise UserError("--kinds starts at 1.")
         if (self.kinds or 1) > 1 and not self.modulated:
@@ -389,12 +389,14 @@ class DCGAN(nn.Module):
             "scored_at": self.scored_at,
         }  # fmt: skip
         dreamer = Dreamer(copied(self.plan, self.generator), self.plan, card)
-        dreamer.measure(STANDING_BATCHES)
+        shares = self.pictures.labels if self.plan.classes else None
+        dreamer.measure(STANDING_BATCHES, shares=shares)
         return dreamer
 
     def evaluate(self, trainer: Trainer) -> dict[str, Any]:
         """fid, kid, precision, recall and coverage (see `gan_scores`); the score is -fid.
 
+        Of dreams whose classes are as often as among the held-out pictures.
         They compare within a run. A projected critic looks through the same frozen network, which
         flatters them: what is to be held against others needs features that neither has used.
         """
@@ -402,9 +404,10 @@ class DCGAN(nn.Module):
             self._features = features_to_score()
             self._features.backbone.to(trainer.device)
             self._scorer = Scorer(self._features.of(self.held_out, self.config.samples))
-        self._dreamer = self.dreamer()
+        self._dreamer, count = self.dreamer(), self.config.samples
+        classes = as_often(self.held_out.labels, count) if self.plan.classes else None
         found = []
-        for dreams in self._dreamer.stream(self.config.samples, NOISE_SEED + 1):
+        for dreams in self._dreamer.stream(count, NOISE_SEED + 1, classes):
             if trainer.stopping:
                 return {}
             found.append(self._features(dreams))

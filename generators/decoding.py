@@ -87,7 +87,9 @@ def search(
     """The best caption that a beam of `beam` finds; scores are divided by length ** penalty.
 
     Wu et al. 2016 normalise alike. A beam of 1 is `say`. Finished captions stay in the beam and
-    compete by their normalised scores; it ends when all in it are finished.
+    compete by their normalised scores; it ends when all in it are finished. The best one is kept,
+    too, should others drive it out that get worse later. What has not ended within `length`
+    competes as it is.
     """
     batch = len(memory)
     state = repeated(decoder.start(memory), beam)
@@ -98,7 +100,10 @@ def search(
     done = torch.zeros(batch, beam, dtype=torch.bool, device=device)
     lengths = torch.zeros(batch, beam, device=device)
     looked: Tensor | None = None
-    for _ in range(length):
+    kept = torch.full((batch, length), end, device=device)  # the best finished ones
+    kept_looked = torch.zeros(batch, length, memory.shape[1], device=device)
+    kept_score = torch.full((batch,), -torch.inf, device=device)
+    for step in range(1, length + 1):
         logits, attention, state = decoder.step(state, words[:, -1])
         chances = logits.float().log_softmax(1).view(batch, beam, -1)
         count = chances.shape[2]
@@ -119,12 +124,24 @@ def search(
         words = torch.cat([words[rows], word.view(-1, 1)], 1)
         now = attention[rows, None]
         looked = now if looked is None else torch.cat([looked[rows], now], 1)
+        scores = total / lengths.clamp_min(1) ** penalty
+        finished, which = scores.masked_fill(~done, -torch.inf).max(1)
+        better = finished > kept_score
+        if bool(better.any()):
+            row = torch.arange(batch, device=device)[better] * beam + which[better]
+            kept[better, :step] = words[row, 1:]
+            kept_looked[better, :step] = looked[row].to(kept_looked)
+            kept_score = torch.where(better, finished, kept_score)
         if bool(done.all()):
             break
     assert looked is not None
-    scores = total / lengths.clamp_min(1) ** penalty
+    last = scores.amax(1) >= kept_score  # what is in the beam at the end
     first = torch.arange(batch, device=device) * beam + scores.argmax(1)
-    return Said(words[first, 1:], scores.amax(1), looked[first])
+    return Said(
+        torch.where(last[:, None], words[first, 1:], kept[:, :step]),
+        torch.maximum(scores.amax(1), kept_score),
+        torch.where(last[:, None, None], looked[first].to(kept_looked), kept_looked[:, :step]),
+    )
 
 
 def _rows(state: State, rows: Tensor) -> State:

@@ -102,10 +102,10 @@ class Dreamer:
             found.append(self.network(noise[i : i + BATCH].to(device), some).cpu())
         return torch.cat(found)
 
-    def stream(self, n: int, seed: int) -> Iterator[Tensor]:
-        """n dreams in batches; classes as often as one another."""
+    def stream(self, n: int, seed: int, classes: Tensor | None = None) -> Iterator[Tensor]:
+        """n dreams in batches, of these classes (n,); else of all, as often as one another."""
         generator = torch.Generator().manual_seed(seed)
-        classes = self.labels_in_turn(n)
+        classes = self.labels_in_turn(n) if classes is None else classes
         for i in range(0, n, BATCH):
             count = min(BATCH, n - i)
             noise = self._noise(count, generator)
@@ -174,7 +174,7 @@ class Dreamer:
                 raise UserError("This generator knows no classes.")
             return None
         if isinstance(label, Tensor):
-            return label.cpu().long()
+            return self._checked(label.cpu().long(), n)
         if label is None:
             return torch.randint(len(self.classes), (n,), generator=generator)
         if isinstance(label, str):
@@ -188,9 +188,21 @@ class Dreamer:
             raise UserError(f"Classes are numbered 0 to {len(self.classes) - 1}, not {label}.")
         return torch.full((n,), label)
 
+    def _checked(self, labels: Tensor, n: int) -> Tensor:
+        """UserError where they are not n numbers of classes."""
+        known = labels.shape == (n,) and bool(((labels >= 0) & (labels < len(self.classes))).all())
+        if not known:
+            raise UserError(
+                f"Labels of {n} dreams are {n} numbers from 0 to {len(self.classes) - 1}."
+            )
+        return labels
+
     @torch.no_grad()
-    def measure(self, batches: int, seed: int = 1) -> None:
+    def measure(self, batches: int, seed: int = 1, shares: Tensor | None = None) -> None:
         """Set the batch norms' statistics to those of these weights ("standing statistics").
+
+        Over dreams whose classes are as often as among the labels `shares` (see `as_often`), else
+        of all alike.
 
         The running ones belong to the weights of the last updates, not to their average
         (Brock et al. 2019, appendix C).
@@ -203,7 +215,8 @@ class Dreamer:
             norm.reset_running_stats()
             norm.momentum = None  # a plain mean over the batches
         self.network.train()
-        for _ in self.stream(batches * BATCH, seed):
+        classes = None if shares is None else as_often(shares, batches * BATCH)
+        for _ in self.stream(batches * BATCH, seed, classes):
             pass
         self.network.eval()
         for norm, momentum in zip(norms, momenta, strict=True):
@@ -213,6 +226,13 @@ class Dreamer:
         """Write fp16 weights and all that `load` needs."""
         about = {"format": FORMAT, "plan": asdict(self.plan), "card": self.card}
         exports.write(path, self.network, KEY, about, half=True)
+
+
+def as_often(labels: Tensor, n: int) -> Tensor:
+    """(n,) labels, each as often as among these (N,), in a mixed order that is always the same."""
+    places = ((torch.arange(n) + 0.5) * (len(labels) / n)).long()
+    mixed = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    return labels.sort().values[places[mixed]]
 
 
 def draw(

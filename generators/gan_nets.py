@@ -268,4 +268,7 @@ def critic(
     made = Critic(trunk, 4, classes)
     if norm == "spectral":
         spectral_norm(made.head)
+        if classes:  # the labels' directions, too (Miyato and Koyama 2018)
+            nn.init.normal_(made.labels.weight, std=0.02)  # of zeros there is no direction
+            spectral_norm(made.labels)
     return made

@@ -15,6 +15,7 @@ where they are named.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -29,6 +30,7 @@ from playground.data import Pictures
 NEAREST = 5  # neighbours that make a picture's reach
 LEAST = 64  # pictures of a side, at least
 BATCH = 64
+FIGURES = ("fid", "kid", "precision", "recall", "coverage")
 SUBSETS, SUBSET = 50, 1000  # of kid; a subset is at most all there is
 
 
@@ -87,13 +89,18 @@ class Scorer:
         self._reach = reach(real)
 
     def score(self, found: Tensor | Iterable[Tensor]) -> dict[str, float]:
-        """fid, kid, precision, recall and coverage of features (M, D), M at least LEAST."""
+        """fid, kid, precision, recall and coverage of features (M, D), M at least LEAST.
+
+        All are NaN where a feature is not finite: LAPACK would end the process.
+        """
         from torchmetrics.image.fid import FrechetInceptionDistance
         from torchmetrics.image.kid import KernelInceptionDistance
 
         fake = found if isinstance(found, Tensor) else torch.cat(list(found))
         if len(fake) < LEAST:
             raise ValueError(f"scores need at least {LEAST} pictures, not {len(fake)}")
+        if not fake.isfinite().all():
+            return dict.fromkeys(FIGURES, math.nan)
         given, subset = _Given(fake.shape[1]), min(SUBSET, len(fake), len(self.real))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that features stay in memory

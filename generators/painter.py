@@ -197,7 +197,7 @@ class Painter:
                 f"A picture of {width}x{height} pixels is too small to be painted; each side "
                 f"needs {LEAST_PX} at least."
             )
-        self._check_memory(count, height, width)
+        self.check_memory(count, height, width)
         inside = pictures.contiguous(memory_format=torch.channels_last)
         rows = mixture if held is not None else mixture.expand(count, -1)
         return self.network(inside, rows, self._canvas(height, width), held)
@@ -206,7 +206,8 @@ class Painter:
         grain = fixed_grain(height, width).to(self.device)
         return grain.contiguous(memory_format=torch.channels_last)
 
-    def _check_memory(self, count: int, height: int, width: int) -> None:
+    def check_memory(self, count: int, height: int, width: int) -> None:
+        """UserError where so many pictures of this size take more memory than is free."""
         needed = count * height * width * BYTES_A_PIXEL
         if needed < 2**28:  # always there; frames shall not ask
             return

@@ -18,8 +18,8 @@ Departs from the papers: the network (see `painter_net`); light and shade shall 
 contrasts into the painting and dominate the normalisations; content is held at a shallow layer,
 too; statistics are those of the preset `best`
 of `style`, not Gram matrices (--statistics gram); the paintings of the second pictures are made
-without gradients, which costs half as much and, as the two are drawn in either order, halves the
-expected gradient and changes nothing else in it.
+without gradients, which costs half as much; clips' two pictures are drawn in either order, so that
+of theirs about half of the expected gradient is left, and no side of it is missed.
 """
 
 from __future__ import annotations

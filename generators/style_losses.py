@@ -265,7 +265,9 @@ class StyleNetwork:
             for name, child in [*module.named_children()]:
                 if isinstance(child, nn.MaxPool2d) and pooling == "average":
                     size, stride = child.kernel_size, child.stride
-                    average = nn.AvgPool2d(size, stride, child.padding, child.ceil_mode)
+                    average = nn.AvgPool2d(
+                        size, stride, child.padding, child.ceil_mode, count_include_pad=False
+                    )
                     setattr(module, name, average)
             if isinstance(module, nn.Conv2d) and module.padding_mode == "zeros":
                 module.padding_mode = "replicate"

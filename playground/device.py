@@ -73,6 +73,8 @@ def find(device: str) -> torch.device:
 
 def set_up(device: str, threads: int | None, deterministic: bool) -> torch.device:
     """Set threads and determinism for the process; gives what `find` does."""
+    if threads is not None and threads < 1:
+        raise UserError(f"--threads must be above 0, not {threads}.")
     if threads or deterministic:
         # Sums over threads depend on their number: deterministic without one means one thread.
         torch.set_num_threads(threads or 1)

@@ -60,10 +60,15 @@ def to_batch(images: Any) -> Tensor:
         pixels = pixels.permute(0, 3, 1, 2)
     if not is_float:
         return to_unit(pixels)
+    check_unit(pixels)
+    return pixels.float()
+
+
+def check_unit(pixels: Tensor) -> None:
+    """UserError for float pictures that reach beyond [0, 1]."""
     if not (pixels.min() >= 0 and pixels.max() <= 1):
         low, high = pixels.min().item(), pixels.max().item()
         raise UserError(f"Float pictures lie in [0, 1]; these reach from {low:g} to {high:g}.")
-    return pixels.float()
 
 
 def covering(unit: Tensor, size: tuple[int, int]) -> Tensor:

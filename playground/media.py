@@ -136,6 +136,8 @@ def read_image(path: Path | str, size: int | tuple[int, int] | None = None) -> n
     except Image.UnidentifiedImageError as error:
         kinds = ", ".join(_formats())
         raise UserError(f"{path} is not a picture that can be read ({kinds}).") from error
+    except MemoryError:
+        raise UserError(f"There is too little free memory to read {path}.") from None
     except Exception as error:  # damaged files make Pillow's decoders raise all sorts
         what = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path} is not a picture that can be read: {what}.") from error
@@ -171,7 +173,12 @@ def _to_rgb(picture: Any) -> Any:
 
 def recording(stem: str, suffix: str) -> Path:
     """Where something goes that nobody named: a name in RECORDINGS that is free."""
-    return next(p for p in numbered(RECORDINGS / f"{stem}{suffix}") if not p.exists())
+    return free(RECORDINGS / f"{stem}{suffix}")
+
+
+def free(path: Path) -> Path:
+    """The path, or one beside it with a number, that nothing has yet."""
+    return next(p for p in numbered(path) if not p.exists())
 
 
 def numbered(path: Path) -> Iterator[Path]:

@@ -86,13 +86,19 @@ def run_caption(args: argparse.Namespace) -> None:
 
 
 def _pictures(paths: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray]]:
-    """Those that are named, which are all read before the first is given, and those of folders."""
-    named = {path: read_image(path) for path in paths if not path.is_dir()}
+    """Those that are named, and those of folders.
+
+    That the named ones can all be read is seen before the first is given; none is kept.
+    """
+    named = [path for path in paths if not path.is_dir()]
+    if len(named) > 1:
+        for path in named:
+            read_image(path)
     for path in paths:
-        if path in named:
-            yield path, named[path]
-        else:
+        if path.is_dir():
             yield from _of_folder(path)
+        else:
+            yield path, read_image(path)
 
 
 def _of_folder(folder: Path) -> Iterator[tuple[Path, np.ndarray]]:

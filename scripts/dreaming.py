@@ -14,7 +14,7 @@ from playground import data, window
 from playground.data import Pictures
 from playground.device import find
 from playground.errors import UserError
-from playground.media import RECORDINGS, VideoWriter, check_film, check_suffix, write_image
+from playground.media import RECORDINGS, VideoWriter, check_film, check_suffix, free, write_image
 from playground.run import Run
 from scripts.train_dcgan import KEPT
 
@@ -22,6 +22,7 @@ SHIPPED = "zoo:dreams"  # of the games of Atari
 FPS = 30
 LONGEST_S = 3600  # of a walk
 SECONDS_A_STOP = 2.0  # of a walk, from one dream to the next
+MOST = 4096  # dreams on a sheet
 PAIRS = 32  # dreams beside their nearest real pictures
 
 
@@ -29,6 +30,8 @@ def run_dream(args: argparse.Namespace) -> None:
     """Write a sheet, and what else was asked for; show a walk where there is a display."""
     if not 0 < args.seconds <= LONGEST_S:
         raise UserError(f"--seconds lies above 0 and up to {LONGEST_S}, not {args.seconds:g}.")
+    if not 1 <= args.count <= MOST:
+        raise UserError(f"--count lies from 1 to {MOST:,}, not {args.count}.")
     if not 0 <= args.seed < 2**63:
         raise UserError(f"--seed is a whole number from 0 to below 2^63, not {args.seed}.")
     if args.window and not window.available():
@@ -41,20 +44,19 @@ def run_dream(args: argparse.Namespace) -> None:
     dreamer.network.to(find(args.device))
     out = Run.open(args.source).gallery if Path(args.source).is_dir() else RECORDINGS
     name = f"{args.label}-{args.seed}" if args.label else f"{args.seed}"
-    sheet = args.out or out / f"dreams-{name}.png"
+    sheet = args.out or free(out / f"dreams-{name}.png")
     if args.label is None and dreamer.classes and args.out is None:
-        write_image(
-            out / f"classes-{args.seed}.png",
-            dreams.class_sheet(dreamer, args.seed, args.truncation),
-        )
-        print(out / f"classes-{args.seed}.png")
+        by_class = free(out / f"classes-{args.seed}.png")
+        write_image(by_class, dreams.class_sheet(dreamer, args.seed, args.truncation))
+        print(by_class)
     write_image(sheet, dreams.sheet(dreamer, args.count, args.seed, args.label, args.truncation))
     print(sheet)
     if args.neighbours:
         some = dreamer.sample(PAIRS, args.seed, args.label, args.truncation)
         pairs = dreams.neighbour_sheet(some, _real(args, dreamer), features_to_score())
-        write_image(out / f"neighbours-{name}.png", pairs)
-        print(out / f"neighbours-{name}.png")
+        beside = free(out / f"neighbours-{name}.png")
+        write_image(beside, pairs)
+        print(beside)
     if args.walk:
         stops = max(2, round(args.seconds / SECONDS_A_STOP))
         steps = max(1, round(args.seconds * FPS / stops))

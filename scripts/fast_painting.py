@@ -121,7 +121,7 @@ def _picture(
 ) -> None:
     check_suffix(out, args.bits)
     check_outputs({"--out": out}, [content])
-    picture = to_batch(_sized(read_image(content), args)).to(painter.device)
+    picture = to_batch(_sized(read_image(content), painter, args)).to(painter.device)
     painted = _colored(painter.painted(picture, mixture), picture, args)
     write_image(out, to_pixels(painted[0], args.bits))
     print(out)
@@ -148,7 +148,7 @@ def _sheets(painter: Painter, content: Path, args: argparse.Namespace) -> None:
     contents = []
     for path in files:
         try:
-            contents.append((path.stem, _sized(read_image(path), args, CELL_PX)))
+            contents.append((path.stem, _sized(read_image(path), painter, args, CELL_PX)))
         except UserError as error:
             if not content.is_dir():
                 raise
@@ -164,15 +164,21 @@ def _sheets(painter: Painter, content: Path, args: argparse.Namespace) -> None:
     print(*filter(None, (args.sheet, args.strip)), sep="\n")
 
 
-def _sized(pixels: np.ndarray, args: argparse.Namespace, usual: int | None = None) -> np.ndarray:
-    """(H, W, 3) uint8 with --size as its longer side, or what is usual, where there is any."""
+def _sized(
+    pixels: np.ndarray, painter: Painter, args: argparse.Namespace, usual: int | None = None
+) -> np.ndarray:
+    """(H, W, 3) uint8 with --size as its longer side, or what is usual, where there is any.
+
+    UserError for a size that the painter cannot paint.
+    """
     size = getattr(args, "size", None) or usual
     if size is None:
         return pixels
     if size < LEAST_PX:
         raise UserError(f"--size starts at {LEAST_PX} px, not {size}.")
-    height, width = pixels.shape[:2]
-    return to_pixels(resized(to_batch(pixels), fitting(height, width, size))[0])
+    wanted = fitting(*pixels.shape[:2], size)
+    painter.check_memory(1, *wanted)
+    return to_pixels(resized(to_batch(pixels), wanted)[0])
 
 
 def _folder(painter: Painter, mixture: Tensor, folder: Path, args: argparse.Namespace) -> None:
@@ -210,7 +216,7 @@ def _film(painter: Painter, mixture: Tensor, content: Path, args: argparse.Names
     began = told = time.monotonic()
     with VideoWriter(out, fps, scale=1, sound=sound) as film:
         for some in _several(frames, painter.batch):
-            pixels = np.stack([_sized(each, args) for each in some])
+            pixels = np.stack([_sized(each, painter, args) for each in some])
             for before, after in zip(pixels, stage.paint(pixels), strict=True):
                 shown = to_pixels(_colored(to_batch(after), to_batch(before), args)[0])
                 film.write(Frame(np.hstack([before, shown]) if args.beside else shown))

@@ -274,6 +274,19 @@ def test_batch_norms_of_an_encoder_keep_their_statistics(tmp_path):
             assert torch.allclose(kept, seen, atol=1e-2, rtol=1e-2)
 
 
+def test_of_held_out_pictures_those_that_are_judged_are_kept(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("generators.caption.fits", lambda numbers: asked.append(numbers) or True)
+    task = made(encoder_rate=0.0, updates=2, samples=3)
+    trained(task, tmp_path, 2)
+    memories = task._memories["held out"]
+    assert len(memories._kept) == 3 and len(task._memories["pairs"]._kept) == 8
+    assert asked == [sum(m._kept.numel() for m in task._memories.values())]
+    indices = task._judged()
+    wanted = task.parts.encoder.maps(task.held_out.read(indices).float() / 255)
+    assert torch.allclose(memories.maps(indices), wanted, atol=1e-2, rtol=1e-2)
+
+
 def test_memory_that_does_not_fit_is_said_and_done_without(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(caption_memory, "available_memory", lambda: 1000)
     task = made(encoder_rate=0.0, updates=3)

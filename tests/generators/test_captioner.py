@@ -114,7 +114,27 @@ def test_what_is_no_picture_or_clip_is_one_sentence():
     for wrong in (torch.rand(1, 2, 3, 40, 48), clips(), clips()[0, 0, :, :, 0], [clips()]):
         with pytest.raises(UserError, match=r"takes pictures, .* not \w+ \("):
             pictures.look(wrong)
+    with pytest.raises(UserError, match=r"lie in \[0, 1\]; these reach from 0 to 255"):
+        pictures.look(torch.linspace(0, 255, 5760).view(1, 3, 40, 48))
+    with pytest.raises(UserError, match="1 to 100 wide, not 101"):
+        pictures.look(clips()[0, 0], beam=101)
     assert len(pictures.look(clips()[0])) == 2 and pictures.look([]) == []
+
+
+def test_an_encoder_needs_so_many_pixels():
+    with pytest.raises(UserError, match="1x1 pixels are too few"):
+        replace(PLAN, grid=None).encoder().grid_of(1, 1)
+
+
+def test_pictures_are_named_by_their_paths(tmp_path):
+    one, path = made(replace(PLAN, frames=1)), tmp_path / "a.png"
+    write_image(path, clips()[0, 0])
+    wanted = one.fitted(clips()[0, 0])
+    for named in (path, str(path)):
+        assert torch.equal(one.fitted(named), wanted)
+    assert torch.equal(one.fitted([path, clips()[0, 1]])[:1], wanted)
+    with pytest.raises(UserError, match="no picture none"):
+        one.caption("none.png")
 
 
 def test_it_tells_the_games_of_its_training():

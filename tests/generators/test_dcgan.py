@@ -495,6 +495,23 @@ def test_evaluating_changes_nothing(tmp_path, sets):
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+def test_dreams_are_scored_in_the_held_out_pictures_proportions(tmp_path, sets, monkeypatch):
+    """Else a generator is punished for the classes' shares, which nobody asked it to learn."""
+    asked: list[Any] = []
+    stream = dcgan.Dreamer.stream
+
+    def watched(self: Any, n: int, seed: int, classes: Any = None) -> Any:
+        asked.append(classes)
+        return stream(self, n, seed, classes)
+
+    monkeypatch.setattr(dcgan.Dreamer, "stream", watched)
+    uneven = blobs(4 * LEAST).take(torch.tensor([*range(0, 2 * LEAST, 2), *range(1, 65, 2)]))
+    train(tmp_path, replace(FULL, samples=LEAST), (sets[0], uneven), steps=1)
+    standing, scored = asked[:2]  # then the exports'
+    assert standing.bincount().tolist() == [32, 32]  # of a batch, as the pictures learned from
+    assert scored.bincount().tolist() == [43, 21]
+
+
 def test_goes_on_only_with_its_own_pictures(tmp_path, sets):
     run, _, _ = train(tmp_path, FULL, sets, steps=1)
     kept = []
@@ -564,6 +581,7 @@ def test_pictures_of_another_size(sets):
         ({"kinds": 2, "modulated": False, "classes": False}, "--kinds needs --modulated"),
         ({"batch_size": 0}, "--batch-size must be above 0"),
         ({"critic_steps": 0}, "--critic-steps must be above 0"),
+        ({"learning_rate": math.inf}, "--learning-rate must be above 0, and finite"),
         ({"critic_width": math.nan}, "--critic-width must be above 0"),
         ({"norm": "layer"}, "--norm is batch, spectral or none, not 'layer'"),
         ({"norm": None, "samples": 63}, "--samples starts at 64"),

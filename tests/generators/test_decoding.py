@@ -69,6 +69,38 @@ def test_a_wide_beam_finds_the_best_of_all(decoder):
         assert float(found.scores[row]) == pytest.approx(likelihood(decoder, one, best), abs=1e-4)
 
 
+class Written:
+    """Says by a table: the logits of each place, whatever was said before."""
+
+    def __init__(self, *logits):
+        self.logits = torch.tensor(logits)
+
+    def start(self, memory):
+        return (torch.zeros(len(memory), dtype=torch.long),)
+
+    def step(self, state, word):
+        place = state[0]
+        return self.logits[place], torch.ones(len(word), 1), (place + 1,)
+
+
+def test_a_finished_caption_is_not_lost_to_others_that_get_worse():
+    """At the second place two that go on are likelier than it, at the third nothing is."""
+    low = -9.0
+    first, second = [low, 1.0, 1.1, low, low], [low, low, low, 5.0, 4.9]
+    written = Written(first, second, [0.0] * 5, [0.0] * 5)
+    found = search(written, torch.zeros(2, 1, 6), BEGIN, END, 4, beam=2, penalty=0.0)
+    assert found.words[:, 0].tolist() == [END, END]
+    wanted = torch.tensor(first).log_softmax(0)[END]
+    assert torch.allclose(found.scores, wanted.expand(2))
+
+
+def test_one_without_an_end_is_given_where_none_has_one():
+    written = Written(*[[-99.0, -99.0, 2.0, 1.0, 0.0]] * 3)
+    found = search(written, torch.zeros(1, 1, 6), BEGIN, END, 3, beam=2)
+    assert found.words.tolist() == [[2, 2, 2]]
+    assert found.attention.tolist() == [[[1.0]] * 3]
+
+
 def test_a_beam_of_one_is_the_likeliest_word_each_time(decoder):
     memory = torch.randn(5, 3, 6)
     greedy, narrow = say(decoder, memory, BEGIN, END, 6), search(decoder, memory, BEGIN, END, 6, 1)

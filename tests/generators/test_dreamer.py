@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from generators import dreamer as dreamers
-from generators.dreamer import FORMAT, KEY, Dreamer, Plan, copied, draw, load, slerp
+from generators.dreamer import FORMAT, KEY, Dreamer, Plan, as_often, copied, draw, load, slerp
 from playground.errors import UserError
 from playground.run import Run
 
@@ -91,6 +91,8 @@ def test_a_class_by_name_by_number_and_by_tensor(dreamer):
         ((1, 0, "brekout"), r"dreams no 'brekout'\. Did you mean 'breakout'\? It knows pong, br"),
         ((1, 0, 3), "numbered 0 to 2, not 3"),
         ((1, 0, -1), "numbered 0 to 2, not -1"),
+        ((2, 0, torch.tensor([0, 3])), "Labels of 2 dreams are 2 numbers from 0 to 2"),
+        ((2, 0, torch.tensor([0])), "Labels of 2 dreams are 2 numbers from 0 to 2"),
         ((0,), "starts at 1, not 0"),
         ((1, 0, None, 0.0), "--truncation must be above 0, not 0"),
         ((1, 0, None, math.nan), "--truncation must be above 0"),
@@ -112,6 +114,14 @@ def test_a_stream_holds_all_classes_alike(dreamer):
     assert dreamer.labels_in_turn(7).tolist() == [0, 1, 2, 0, 1, 2, 0]
     parts = list(dreamer.stream(70, 0))
     assert [len(part) for part in parts] == [64, 6]
+
+
+def test_a_stream_holds_classes_as_asked(dreamer):
+    asked = as_often(torch.tensor([2, 0, 2, 2, 0, 2]), 90)
+    assert asked.bincount().tolist() == [30, 0, 60] and asked[:60].unique().tolist() == [0, 2]
+    dreams = torch.cat(list(dreamer.stream(90, 5, asked)))
+    noise = dreamer._noise(64, torch.Generator().manual_seed(5))
+    assert torch.equal(dreams[:64], dreamer._draw(noise, asked[:64]))
 
 
 # kinds

@@ -264,7 +264,7 @@ def test_labels_change_what_a_generator_draws(grounds):
 @pytest.mark.parametrize("kind", ["classic", "projected"])
 def test_labels_change_what_a_critic_thinks_once_it_learned(kind):
     torch.manual_seed(0)
-    made = critic(kind, 32, 3, 1 / 16, "spectral", 3).eval()
+    made = critic(kind, 32, 3, 1 / 16, "batch", 3).eval()
     x = torch.rand(2, 3, 32, 32)
     one, other = torch.zeros(2, dtype=torch.int64), torch.full((2,), 2)
     assert torch.equal(made(x, one), made(x, other))  # at first it has no opinion of classes
@@ -309,7 +309,8 @@ def test_spectral_norm_is_everywhere_and_bounds():
         assert all(
             is_parametrized(m, "weight") for m in learned.modules() if isinstance(m, nn.Conv2d)
         )
-    for m in (classic.backbone.conv2, classic.head):
+    labelled = critic("classic", 32, 3, 1 / 8, "spectral", 5)
+    for m in (classic.backbone.conv2, classic.head, labelled.labels):
         largest = torch.linalg.matrix_norm(m.weight.detach().flatten(1), 2)
         assert float(largest) == pytest.approx(1, abs=0.1)
 

@@ -33,6 +33,15 @@ def test_fid_is_the_closed_form():
     assert Scorer(real).score(fake)["fid"] == pytest.approx(expected, rel=1e-3)
 
 
+def test_features_that_are_no_numbers_have_no_figures():
+    """LAPACK ended the process with a segmentation fault."""
+    fake = cloud(LEAST, 8, 1)
+    fake[3, 2] = math.nan
+    found = Scorer(cloud(LEAST, 8, 0)).score(fake)
+    assert list(found) == ["fid", "kid", "precision", "recall", "coverage"]
+    assert all(math.isnan(value) for value in found.values())
+
+
 def test_kid_is_the_unbiased_estimate():
     """With as many of both as a subset has: a mean over pairs of the cubic kernel."""
     real, fake = cloud(LEAST, 6, 0).double(), cloud(LEAST, 6, 1, shift=0.3).double()

@@ -280,10 +280,12 @@ def test_average_pooling_takes_the_place_of_all_others():
     assert torch.allclose(after, torch.nn.functional.avg_pool2d(before, 2))
 
 
-def test_borders_repeat_the_nearest_pixel_so_that_flat_stays_flat():
+@pytest.mark.parametrize("pooling", ["max", "average"])
+@pytest.mark.parametrize("family", ["vgg16", "resnet18", "googlenet"])
+def test_borders_repeat_the_nearest_pixel_so_that_flat_stays_flat(family, pooling):
     """Padded by zeros, a flat picture's maps have a frame, and optimised pictures one, too."""
     torch.manual_seed(0)
-    network = StyleNetwork(create("vgg16"))
+    network = StyleNetwork(create(family), pooling=pooling)
     for name, found in network.features(torch.full((1, 3, 48, 48), 0.6)).items():
         assert float(found.flatten(2).std(2).max()) < 1e-4 * max(1, float(found.max())), name
 

@@ -245,6 +245,8 @@ def test_bad_input_is_one_sentence_and_leaves_no_file(capsys):
         ([*good, "--out", "a.bmp"], "written as .png or .jpg"),
         ([*good, "--painter", "none"], "no file or run none"),
         ([*good, "--size", "4"], "--size starts at 16"),
+        ([*good, "--size", "1000000"], "GB are free: try --size"),
+        ([*good, "--threads", "-3"], "--threads must be above 0, not -3"),
         ([*good, "--iterations", "3"], "--fast knows no --iterations"),
         ([*good, "--mask", "photo.png"], "--fast knows no --mask"),
     ]

@@ -396,6 +396,7 @@ def test_filters_are_closed_after_their_block(played):
         (["train", "caption", *GAMES, "--clips", "0"], "starts at 1"),
         (["train", "caption", *GAMES, "--hidden", "161"], "multiple of 4"),
         (["train", "caption", *GAMES, "--layer", "relu9_9"], "No layer"),
+        (["train", "caption", *GAMES, "--learning-rate", "inf"], "above 0, and finite"),
         (["train", "caption", *GAMES, "--start", "nowhere"], "no file"),
         (
             ["train", "caption", "--data", "atari:pong", "--critical", "5", "--steps", "5"],
@@ -427,6 +428,15 @@ def test_a_training_that_ends_before_its_first_words_says_so():
     run = SimpleNamespace(metrics=lambda: [{"step": 3, "evaluate/score": 0.0}])
     (line,) = train_caption._finish(task, run)
     assert "no words yet" in line and line.endswith("begin at 7.")
+
+
+def test_of_many_pictures_none_is_kept(monkeypatch):
+    """All are read before the first is told, as one that cannot be read shall not come late."""
+    read = []
+    monkeypatch.setattr(captioning, "read_image", lambda path: read.append(path.name) or path)
+    given = captioning._pictures([Path("a.png"), Path("b.png")])
+    assert next(given) == (Path("a.png"), Path("a.png")) and read == ["a.png", "b.png", "a.png"]
+    assert len(list(given)) == 1 and read[3:] == ["b.png"]
 
 
 def test_pictures_that_cannot_be_read(trained, photos, capsys):

@@ -272,7 +272,9 @@ def test_dreaming_of_a_run_draws_all_into_it(trained, photos, capsys):
     assert (len(list(frames)), fps) == (30, 30)
     before = read_image(gallery / "dreams-3.png")
     assert main(["dream", str(trained), "--count", "9", "--seed", "3"]) == 0
-    assert np.array_equal(read_image(gallery / "dreams-3.png"), before)
+    assert np.array_equal(read_image(gallery / "dreams-3-2.png"), before)
+    assert main(["dream", str(trained), "--count", "4", "--seed", "3"]) == 0
+    assert np.array_equal(read_image(gallery / "dreams-3.png"), before)  # not written over
 
 
 def test_dreaming_of_a_file(trained, photos):
@@ -304,6 +306,7 @@ def test_truncation_holds_for_the_class_sheet_as_well(trained):
     for number, words in enumerate(([], ["--truncation", "0.1"])):
         run = Path(f"runs/dcgan/{number}")
         shutil.copytree(trained, run)
+        (run / "gallery" / "classes-0.png").unlink(missing_ok=True)  # of another test's dreaming
         assert main(["dream", str(run), "--count", "1", *words]) == 0
     sheets = [read_image(f"runs/dcgan/{number}/gallery/classes-0.png") for number in (0, 1)]
     assert not np.array_equal(*sheets)
@@ -319,7 +322,8 @@ def test_bad_inputs_of_dream(trained, tmp_path, capsys):
     assert "There is no file or run nowhere" in error("nowhere")
     assert "zoo has no generator 'drem'" in error("zoo:drem")
     assert "dreams no 'evne'. Did you mean 'even'" in error(file, "--label", "evne")
-    assert "starts at 1, not 0" in error(file, "--label", "even", "--count", 0)
+    assert "1 to 4,096, not 0" in error(file, "--label", "even", "--count", 0)
+    assert "1 to 4,096, not 100000000" in error(file, "--count", 10**8)
     assert "--truncation must be above 0" in error(file, "--truncation", 0)
     for seconds in ("0", "-1", "nan", "inf"):
         assert "--seconds lies above 0" in error(file, "--walk", "w.mp4", f"--seconds={seconds}")
