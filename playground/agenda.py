@@ -88,6 +88,8 @@ class Agenda:
         """Call when saving; where it was refused, with the seconds until it is tried again."""
         self._saved_at = time.monotonic()
         self._hold_until = self._saved_at + again_in
+        if again_in and self.save_seconds is not None:
+            self._saved_at -= max(0.0, self.save_seconds - again_in)
 
     def eta(self, training_seconds: float | None) -> float | None:
         """Seconds until so much more training is done or the hours are over; None without either.

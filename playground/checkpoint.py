@@ -52,6 +52,7 @@ def save(directory: Path, step: int, state: dict[str, Any], keep: int = 2) -> Pa
     old = directory / f".old-{final.name}"
     try:
         with writing(final):
+            shutil.rmtree(aside, ignore_errors=True)  # of a killed process that had our number
             aside.mkdir(parents=True)
             _write(aside, step, state)
             if final.exists():  # saved twice at one step; `load` knows the `.old-` name too

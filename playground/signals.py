@@ -3,22 +3,22 @@
 import contextlib
 import os
 import signal
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-# The last comes when a terminal closes; Windows has none.
-NUMBERS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
+HANGUP = getattr(signal, "SIGHUP", None)  # comes when a terminal closes; Windows has none
+NUMBERS = [number for number in (signal.SIGINT, signal.SIGTERM, HANGUP) if number is not None]
 
 
 @contextlib.contextmanager
 def caught(asked: Callable[[], str]) -> Iterator[None]:
     """While it lasts, the first SIGINT, SIGTERM or SIGHUP calls `asked()`, and its answer is shown.
 
-    A second one raises KeyboardInterrupt. Outside the main thread nothing is caught, as Python
-    delivers signals there only.
+    A second one raises KeyboardInterrupt; but a terminal that closes sends SIGHUP, and so does its
+    shell, and this counts once. What is ignored stays so, as `nohup` and scripts have it. Outside
+    the main thread nothing is caught, as Python delivers signals there only.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -26,16 +26,32 @@ def caught(asked: Callable[[], str]) -> Iterator[None]:
     before: list[int] = []
 
     def handle(number: int, frame: Any) -> None:
+        if number == HANGUP:
+            forget_terminal()
+            if before:
+                return
         if before:
             raise KeyboardInterrupt
         before.append(number)
         if text := asked():
             # Not `print`: a signal may come in the midst of one, which cannot be entered twice.
-            os.write(2, f"\n{text}\n".encode())
+            with contextlib.suppress(OSError):
+                os.write(2, f"\n{text}\n".encode())
 
-    old = {number: signal.signal(number, handle) for number in NUMBERS}
+    heard = [number for number in NUMBERS if signal.getsignal(number) is not signal.SIG_IGN]
+    old = {number: signal.signal(number, handle) for number in heard}
     try:
         yield
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
+
+
+def forget_terminal() -> None:
+    """Where the terminal has closed, what is still printed goes nowhere instead of failing."""
+    for number in (1, 2):
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(number).st_mode) and not os.isatty(number):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, number)
+                os.close(nowhere)

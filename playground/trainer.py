@@ -140,6 +140,18 @@ def reached(run: Run) -> tuple[int, bool] | None:
     return None if found is None else (found[0], bool(found[1].get("owed", False)))
 
 
+def surviving(tell: Callable[[Any], None]) -> Callable[[Any], None]:
+    """The same, without failing where nobody is left who reads: a terminal closed, a pipe ended."""
+
+    def told(what: Any) -> None:
+        try:
+            tell(what)
+        except OSError:
+            signals.forget_terminal()
+
+    return told
+
+
 class Trainer:
     """Trains one task into one run. `on_progress` gets each log line with rate and time left."""
 
@@ -153,8 +165,8 @@ class Trainer:
     ) -> None:
         self.config, self.task, self.run = validate(config), task, run
         self.rank, self.world = ranks.rank(), ranks.world()
-        self.on_progress = on_progress if self.rank == 0 else None
-        self.say = say if self.rank == 0 else lambda text: None
+        self.on_progress = surviving(on_progress) if on_progress and self.rank == 0 else None
+        self.say = surviving(say) if self.rank == 0 else lambda text: None
         if ranks.planned(config.devices) != self.world:
             raise UserError(
                 "Several processes start before anything else: build the task, the run and the "
@@ -188,7 +200,8 @@ class Trainer:
         self.updates = Updates(task, self.fabric, config.clip_norm, config.accumulate, config.ema)
         self.agenda = Agenda(config.hours, config.log_seconds, config.checkpoint_minutes)
         self.means = Means()  # of the step's figures since the last log
-        self._rewinds = 0
+        self._rewinds = self._in_vain = 0  # in all, and since it last came further than before
+        self._diverged_at = -1  # progress
         self._logged_progress = 0
         self._told_skipped = 0  # updates
         self.score: float | None = None
@@ -235,14 +248,14 @@ class Trainer:
                 # With a new best.safetensors its score: a kill must not leave one without the other
                 if best or save or due(config.checkpoint_every, before, now):
                     # Until the evaluation at the end is made.
-                    self.owed = self._reason() in ("steps", "hours") and evaluated != now
+                    self.owed |= self._reason() in ("steps", "hours") and evaluated != now
                     self.save()
                     saved = now
             if reason in ("steps", "hours") and evaluated != task.progress:
                 self._evaluate()
                 saved = -1
             if saved != task.progress:
-                self.save()
+                self.save(last=True)
         return Outcome(reason, task.progress, self.score, self.best)
 
     def stop(self) -> None:
@@ -299,18 +312,22 @@ class Trainer:
         """
         return self.updates.learn(loss_fn, optimizer, inputs, graph)
 
-    def save(self) -> Path | None:
+    def save(self, last: bool = False) -> Path | None:
         """Checkpoint now, with last.safetensors.
 
-        None while updates or weights are non-finite, and where the run keeps nothing.
+        None while updates or weights are non-finite (the `last` time weights alone: an update that
+        was skipped changed nothing), and where the run keeps nothing.
         """
         if not self.run.kept:
             return None
-        if self.updates.bad_run or not self.updates.finite():
+        bad = (self.updates.bad_run and not last) or not self.updates.finite()
+        if ranks.largest([int(bad)])[0]:  # batch norms' statistics are each process's own
             self.say("Not saved: the last update was not finite. The checkpoint before stands.")
             self.agenda.saved(again_in=self.config.log_seconds)
             return None
         self.agenda.saved()
+        if self.task.progress > self._diverged_at:
+            self._in_vain = 0
         with self.agenda.aside(), shared_statistics(self.task) as statistics:
             mine = {
                 "sums": self.means.sums,
@@ -393,8 +410,10 @@ class Trainer:
     def _rewind(self) -> None:
         """After too many non-finite updates: back to the last good state, with other chances."""
         self._rewinds += 1
+        self._in_vain += 1
+        self._diverged_at = max(self._diverged_at, self.task.progress)
         saved = ranks.by_first(lambda: checkpoint.latest(self.run.checkpoints))
-        if self._rewinds > MAX_REWINDS or saved is None:
+        if self._in_vain > MAX_REWINDS or saved is None:
             raise UserError(
                 f"The training diverged: {self.config.nan_patience} updates in a row were not "
                 "finite, and going back does not help. Lower the learning rate or set --clip-norm."

@@ -46,6 +46,7 @@ class Group:
     sources: list[Tensor]
     shared: Averaging | None  # with the other processes, where there are some
     calls: int = 0  # of minimize since the last update
+    loss: Tensor | None = None  # the sum of theirs, detached
     updates: int = 0  # so far, which warms the averages up
 
 
@@ -89,20 +90,21 @@ class Updates:
         group = self.groups[id(optimizer)]
         if isinstance(optimizer, LBFGS):
             return self._minimize_closure(loss_fn, optimizer, group)
-        if group.calls == 0:
+        if not any(each.calls for each in self.groups.values()):
             self._keep_statistics()
         with self.fabric.autocast():
             loss = loss_fn()
         part = loss / self.accumulate if self.accumulate > 1 else loss
         group.calls += 1
         last = group.calls == self.accumulate
+        total = loss.detach()
+        group.loss = total = total if group.loss is None else group.loss + total
         if last and group.shared:
-            group.shared.begin(loss)
+            group.shared.begin(total)
         self.fabric.backward(part, inputs=[p for p in group.parameters if p.requires_grad])
-        loss = loss.detach()
         if last:
-            self._update(optimizer, group, loss)
-        return loss
+            self._update(optimizer, group, total)
+        return loss.detach()
 
     def learn(
         self,
@@ -174,7 +176,7 @@ class Updates:
         self._average(group)
         for parameter in group.parameters:
             parameter.grad = None
-        group.calls = 0
+        group.calls, group.loss = 0, None
 
     def _clip(self, group: Group) -> Tensor:
         """Clip the gradients; a number that is finite if and only if they are, as far as we look.
@@ -315,15 +317,22 @@ class Updates:
             group = self.groups[id(optimizer)]
             if group.calls:
                 gradients = [parameter.grad for parameter in group.parameters]
-                found[name] = {"calls": group.calls, "gradients": gradients}
+                found[name] = {"calls": group.calls, "gradients": gradients, "loss": group.loss}
         return found
 
     def load_accumulating(self, parts: list[dict[str, Any]]) -> None:
-        """Restore what one process saved, or the mean of several, which ends in their average."""
+        """Restore what one process saved, or the mean of several, which ends in their average.
+
+        After the model's own: batch norms' statistics are from now on to be as they are.
+        """
+        self._keep_statistics()
         for name, optimizer in self.task.optimizers.items():
             group = self.groups[id(optimizer)]
             saved = [part[name] for part in parts if name in part]
             group.calls = saved[0]["calls"] if saved else 0
+            # A sum that is not finite stays so; checkpoints of before have none.
+            losses = [loss for part in saved if (loss := part.get("loss")) is not None]
+            group.loss = sum(losses[1:], start=losses[0]).to(self.fabric.device) if losses else None
             for number, parameter in enumerate(group.parameters):
                 found = [part["gradients"][number] for part in saved]
                 found = [gradient for gradient in found if gradient is not None]

@@ -65,6 +65,20 @@ def test_the_task_asks_and_a_refusal_is_not_repeated_at_once(clock: Clock) -> No
     assert it.meet(True) == (False, True)
 
 
+def test_a_save_that_was_refused_is_tried_again_soon(clock: Clock) -> None:
+    it = Agenda(None, 10.0, checkpoint_minutes=10.0)
+    clock.now += 600
+    assert it.meet(False) == (True, True)
+    it.saved(again_in=10.0)
+    clock.now += 9
+    assert not it.meet(False)[1]
+    clock.now += 1
+    assert it.meet(False)[1]
+    it.saved()
+    clock.now += 599
+    assert not it.meet(False)[1]
+
+
 def test_several_meet_after_rounds_that_all_know(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -159,6 +159,16 @@ def test_killed_between_the_two_renames_of_a_second_save(tmp_path: Path) -> None
     assert os.listdir(tmp_path) == ["step_000000000006"]
 
 
+def test_what_a_killed_process_of_the_same_number_left_is_no_hindrance(tmp_path: Path) -> None:
+    """In containers numbers come again."""
+    left = tmp_path / f".tmp-{os.getpid()}-step_000000000005"
+    left.mkdir()
+    (left / "state.json").touch()
+    checkpoint.save(tmp_path, 5, {"a": 1})
+    assert checkpoint.load(tmp_path) == (5, {"a": 1})
+    assert os.listdir(tmp_path) == ["step_000000000005"]
+
+
 def test_loading_never_runs_code(tmp_path: Path) -> None:
     class Hostile:
         def __reduce__(self) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from playground import agenda, checkpoint, device
+from playground import agenda, checkpoint, device, norms
 from playground.errors import UserError
 from playground.run import Run, device_name
 from playground.trainer import Outcome, Trainer, TrainerConfig, due, reached, seed_everything
@@ -190,6 +190,38 @@ class Counting(Regression):
         figures = super().step(trainer)
         self.on_round(self.progress)
         return {**figures, "round": self.progress}
+
+
+class Turns(nn.Module):
+    """Two networks with batch norms, each with an optimizer, that learn in turns."""
+
+    unit = "turns"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.other = (
+            nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1)) for _ in range(2)
+        )
+        self.optimizers = {
+            "net": torch.optim.Adam(self.net.parameters()),
+            "other": torch.optim.Adam(self.other.parameters()),
+        }
+        self.progress = 0
+
+    def turn(self, trainer: Trainer, x: Tensor) -> None:
+        """What is spoilt is seen by both."""
+        for name, optimizer in self.optimizers.items():
+            net = getattr(self, name)
+            trainer.minimize(lambda net=net: F.softplus(net(x)).mean(), optimizer)
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        pass
+
+    def export(self, path: Path) -> None:
+        save_file(self.net.state_dict(), path)
 
 
 class Clock:
@@ -370,6 +402,29 @@ def test_a_bad_update_leaves_no_trace_in_batch_norms(tmp_path: Path) -> None:
     assert not trainer.updates.finite()
 
 
+def test_a_bad_call_of_several_leaves_no_trace_in_batch_norms(tmp_path: Path) -> None:
+    """Of two optimizers that take turns, and after going on in the midst of an update."""
+    seed_everything(0)
+    trainer = trainer_of(task := Turns(), tmp_path, accumulate=2)
+    for x in (torch.randn(8, 3), torch.full((8, 3), math.inf), torch.randn(8, 3)):
+        task.turn(trainer, x)
+        if x.isfinite().all():
+            before = norms.statistics(task)["net.1.running_mean"].clone()
+    assert trainer.updates.skipped == 2 and trainer.updates.finite()
+    task.turn(trainer, torch.randn(8, 3))
+    assert trainer.updates.skipped == 2 and not torch.equal(before, task.net[1].running_mean)
+
+    task.turn(trainer, torch.randn(8, 3))
+    task.progress = 5
+    assert trainer.save()
+    again = trainer_of(other := Turns(), trainer.run, accumulate=2)
+    assert again.resume() == 5
+    kept = other.net[1].running_mean.clone()
+    assert torch.equal(kept, task.net[1].running_mean)
+    other.turn(again, torch.full((8, 3), math.inf))
+    assert again.updates.skipped == 2 + 2 and torch.equal(other.net[1].running_mean, kept)
+
+
 def test_the_last_evaluation_is_made_when_the_hours_are_over(tmp_path: Path) -> None:
     class Patient(Regression):
         def evaluate(self, trainer: Trainer) -> dict[str, float]:
@@ -419,8 +474,9 @@ def test_a_second_look_that_was_given_up_leaves_the_evaluation_owed(tmp_path: Pa
 
 
 @pytest.mark.parametrize("every", [4, None], ids=["between", "the last"])
+@pytest.mark.parametrize("saves", [4, None])
 def test_an_evaluation_that_was_given_up_is_made_on_going_on(
-    every: int | None, tmp_path: Path
+    every: int | None, saves: int | None, tmp_path: Path
 ) -> None:
     """Whether one was due in between, or at the very end, where the next `fit` has no round."""
 
@@ -433,7 +489,7 @@ def test_an_evaluation_that_was_given_up_is_made_on_going_on(
                 return {}
             return super().evaluate(trainer)
 
-    settings = {"steps": 4, "evaluate_every": every}
+    settings = {"steps": 4, "evaluate_every": every, "checkpoint_every": saves}
     trainer = trainer_of(Hasty(batches(8)), tmp_path, **settings)
     outcome = trainer.fit()
     assert outcome.score is None and trainer.owed
@@ -799,6 +855,31 @@ def test_foreign_checkpoints(tmp_path: Path) -> None:
 # ---- trouble
 
 
+@pytest.mark.parametrize("bad", [0, 1])
+def test_of_several_calls_each_may_spoil_the_update(tmp_path: Path, bad: int) -> None:
+    """A loss of constant slope: its NaN is in no gradient of a bias."""
+    trainer = trainer_of(task := Regression(batches(2)), tmp_path, accumulate=2)
+    before = {k: v.clone() for k, v in task.state_dict().items()}
+    calls = task.batches
+    calls[bad] = calls[bad] * math.nan
+    for x in calls:
+        trainer.minimize(lambda x=x: F.relu(1 - task.net(x)).mean(), task.optimizers["adam"])
+    assert equal(task.state_dict(), before) and trainer.updates.skipped == 1
+    task.batches = batches(2)
+    task.step(trainer)
+    task.step(trainer)
+    assert not equal(task.state_dict(), before) and trainer.updates.skipped == 1
+
+
+def test_a_skipped_last_update_is_no_reason_not_to_save(tmp_path: Path) -> None:
+    given = batches(6)
+    given[-1] = given[-1] * math.nan
+    trainer = trainer_of(Regression(given), tmp_path, steps=6, checkpoint_every=4)
+    assert trainer.fit().progress == 6 and trainer.updates.bad_run == 1
+    assert reached(trainer.run) == (6, False)
+    assert trainer.save() is None  # in the midst it is
+
+
 @pytest.mark.parametrize("reads", [True, False], ids=["cpu", "as-on-a-gpu"])
 def test_a_non_finite_update_is_skipped(tmp_path: Path, reads: bool) -> None:
     trainer = trainer_of(task := Regression(batches(4), fused=True), tmp_path)
@@ -857,6 +938,20 @@ def test_rewinds_after_many_non_finite_updates(tmp_path: Path) -> None:
     assert all(torch.isfinite(p).all() for p in task.parameters())
 
 
+def test_going_back_that_helps_is_not_counted_for_ever(tmp_path: Path) -> None:
+    trainer = gan(tmp_path, steps=100, nan_patience=4, checkpoint_every=5)
+    visits: list[int] = []
+    again: list[int] = []
+    trainer.task.reseed = again.append  # type: ignore[assignment]
+    trainer.task.on_round = visits.append
+    starts = range(11, 90, 15)
+    trainer.task.spoil = lambda progress: any(
+        start <= progress < start + 5 and visits.count(start) < 2 for start in starts
+    )
+    assert trainer.fit().progress == 100
+    assert again == list(range(1, 7))  # six times, each with other chances
+
+
 def test_a_training_that_diverges_for_good_stops_with_a_sentence(tmp_path: Path) -> None:
     trainer = gan(tmp_path, steps=100, nan_patience=4, checkpoint_every=5)
     trainer.task.spoil = lambda progress: progress >= 7
@@ -911,6 +1006,9 @@ sys.path.insert(0, sys.argv[1])
 import torch
 from pathlib import Path
 from test_trainer import TinyGan
+if sys.argv[3] == "terminal":  # it is this process's own, as that of a shell is
+    import fcntl, termios
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 from playground.run import Run
 from playground.trainer import Trainer, TrainerConfig, seed_everything
 seed_everything(0)
@@ -918,10 +1016,12 @@ task = TinyGan()
 def slowly(progress):
     if progress == 3:
         print("ready", flush=True)
-    time.sleep(0.01 if sys.argv[3] == "polite" else 60 * (progress == 3))
+    time.sleep(60 * (progress == 3) if sys.argv[3] == "stubborn" else 0.01)
 task.on_round = slowly
-config = TrainerConfig(precision="fp32", device="cpu", threads=1)
-print(Trainer(config, task, Run.create(Path(sys.argv[2]), "gan", "a", {})).fit())
+config = TrainerConfig(precision="fp32", device="cpu", threads=1, log_every=1)
+run = Run.create(Path(sys.argv[2]), "gan", "a", {})
+show = None if sys.argv[3] != "terminal" else lambda report: print(report, flush=True)
+print(Trainer(config, task, run, show).fit(), flush=True)
 """
 
 
@@ -947,6 +1047,31 @@ def test_sigterm_saves_and_returns(tmp_path: Path) -> None:
     step, state = checkpoint.load(tmp_path / "gan" / "a" / "checkpoints")
     assert step == state["state"]["seen"] >= 3
     assert json.loads((tmp_path / "gan" / "a" / "config.json").read_text())["task"] == "gan"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX terminals")
+@pytest.mark.parametrize("hangups", [1, 2])
+def test_a_terminal_that_closes_loses_nothing(tmp_path: Path, hangups: int) -> None:
+    """It sends SIGHUP, its shell may do so once more, and nothing can be printed from then on."""
+    import pty
+
+    here = Path(__file__).parent
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(SCRIPT), str(here), str(tmp_path), "terminal"],
+        stdin=end, stdout=end, stderr=end, start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(here.parents[1])},
+    )  # fmt: skip
+    os.close(end)
+    seen = b""
+    while b"ready" not in seen:
+        seen += os.read(terminal, 1024)
+    os.close(terminal)
+    for _ in range(hangups - 1):
+        os.kill(process.pid, signal.SIGHUP)
+    assert process.wait(60) == 0
+    step, _ = checkpoint.load(tmp_path / "gan" / "a" / "checkpoints")
+    assert step >= 3
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
