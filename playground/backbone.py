@@ -24,6 +24,7 @@ and only the keys of the state are translated; it is loaded under either.
 import contextlib
 import copy
 import inspect
+import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -71,10 +72,22 @@ def he_initialise(module: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-def above_0(option: str, value: float) -> None:
-    """UserError unless the option's value is above 0."""
-    if not value > 0:
+def above_0(option: str, value: Any) -> None:
+    """UserError unless the option's value is a finite number above 0."""
+    if not is_number(value) or not 0 < value < math.inf:
         raise UserError(f"A backbone's {option} must be above 0, not {value}.")
+
+
+def whole(option: str, value: Any) -> None:
+    """UserError unless the option's value is a whole number from 1."""
+    above_0(option, value)
+    if value != int(value):
+        raise UserError(f"A backbone's {option} is a whole number from 1, not {value}.")
+
+
+def is_number(value: Any) -> bool:
+    """Whether an option's value is one; "true" on a command line is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def scaled(channels: int, width: float) -> int:

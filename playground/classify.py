@@ -13,6 +13,7 @@ with replacement.
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -155,6 +156,9 @@ def merged(options: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]
     return (*(pair for pair in options if pair.partition("=")[0] not in names), *others)
 
 
+CREATED = ("name", "in_channels", "num_classes", "weights")  # arguments of `backbone.create`
+
+
 def backbone_options(pairs: tuple[str, ...]) -> dict[str, Any]:
     """("width=2", "norm=batch") as {"width": 2, "norm": "batch"}; UserError for what is no pair."""
     found: dict[str, Any] = {}
@@ -162,6 +166,8 @@ def backbone_options(pairs: tuple[str, ...]) -> dict[str, Any]:
         name, equals, text = pair.partition("=")
         if not (name and equals and text):
             raise UserError(f"--options takes name=value pairs, not '{pair}'.")
+        if name in CREATED:
+            raise UserError(f"--options are a backbone's own, and {name} is set otherwise.")
         try:
             found[name] = None if text.lower() == "none" else json.loads(text)
         except ValueError:
@@ -226,7 +232,7 @@ class Classify(nn.Module):
         """The backbone with its classifier: with what weights, and which of them are frozen."""
         c, d = self.config, self.design
         weights: Any = c.weights
-        if weights not in (None, "imagenet", "arcade") and Path(weights).is_dir():  # names first
+        if weights not in (None, "imagenet", "arcade") and os.path.isdir(weights):  # names first
             weights = weights_file(Path(weights))
         model = create(c.backbone, d.channels, len(d.classes), weights=weights, **d.options)
         model.out_size(*d.size)  # UserError where the pictures are too small

@@ -7,6 +7,7 @@ count of updates, on any number of processes.
 
 import functools
 import math
+import os
 import re
 import sys
 import zlib
@@ -40,7 +41,7 @@ def parse(spec: str) -> tuple[str, str]:
     """
     kind, colon, rest = spec.partition(":")
     drive = len(kind) == 1 and kind.isalpha()
-    if not colon or drive or re.search(r"[/\\.~]", kind) or Path(spec).expanduser().is_dir():
+    if not colon or drive or re.search(r"[/\\.~]", kind) or os.path.isdir(os.path.expanduser(spec)):
         if not spec.strip():
             raise UserError(f"--data is empty; give a folder, or {_grammar()}.")
         return "folder", spec
@@ -114,13 +115,13 @@ def load(
     told what was left out, and which classes a split lacks. UserError where nothing can be read.
     """
     kind, rest = parse(spec)
-    path = Path(rest).expanduser()
+    path = Path(os.path.expanduser(rest))
     if kind not in ("mnist", "cifar10", "folder"):
         raise UserError(
             f"{spec} holds no classes to learn; give mnist:DIR, cifar10:DIR or a folder of class "
             "folders."
         )
-    if not path.is_dir():
+    if not os.path.isdir(path):  # False too where the system refuses the very name
         hint = f" Is {rest}:DIR meant?" if rest in KINDS else ""
         raise UserError(f"There is no folder {path}.{hint}")
     if kind == "folder":
@@ -136,8 +137,8 @@ def load_folder(path: Path | str, size: int | None = None, say: Say = to_stderr)
     Folders in it are the classes; without any, all labels are 0. UserError where nothing can be
     read.
     """
-    path = Path(path).expanduser()
-    if not path.is_dir():
+    path = Path(os.path.expanduser(path))
+    if not os.path.isdir(path):
         raise UserError(f"There is no folder {path}.")
     return Pictures(*folders.any_folder(path, size, say))
 

@@ -6,6 +6,7 @@ that it names before any tensor is read, and no code in it ever runs.
 """
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,7 +43,7 @@ def find(
             raise UserError(f"The zoo has no {what} '{name}'.{nearest(name, names)}")
         return names[name]
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(path):
         run = Run.open(path)
         if run.task != task:
             raise UserError(f"{path} is a run of {run.task}, not of {task}.")
@@ -50,7 +51,7 @@ def find(
         if found is None:
             raise UserError(f"The run {path} holds no {what} yet (no {files[-1]}).")
         return found
-    if not path.exists():
+    if not os.path.exists(path):  # False too where the system refuses the very name
         raise UserError(f"There is no file or run {path}.")
     return path
 

@@ -305,10 +305,12 @@ class VideoWriter:
             raise UserError(f"A .gif has no sound: name an .mp4 instead of {self.path}.")
         if not 0 < fps <= 1000 or (scale is not None and scale < 1):
             raise UserError(f"A film needs 0 < fps <= 1000 and scale >= 1, not {fps} and {scale}.")
-        if self.path.is_dir():
+        if os.path.isdir(self.path):
             raise UserError(f"{self.path} is a folder; name the film's file.")
         with writing(self.path):  # before the first frame is played
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                self.path.lstat()  # the system may refuse the very name
             # In a GIF one palette serves the whole film: pass one stores it losslessly in `_work`.
             self._work = tempfile.TemporaryDirectory(prefix=".tmp-film-", dir=self.path.parent)
         self._raw = Path(self._work.name) / ("film.mkv" if self._gif else "film.mp4")
@@ -504,7 +506,7 @@ def read_video(path: Path | str) -> tuple[Iterator[np.ndarray], float]:
     import imageio_ffmpeg
 
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # False too where the system refuses the very name
         raise UserError(f"There is no film {path}.")
     flags = ["-sws_flags", "bicubic+accurate_rnd+full_chroma_int"]
     stream = imageio_ffmpeg.read_frames(str(path), output_params=flags)

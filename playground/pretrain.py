@@ -256,6 +256,7 @@ class Pretrain(nn.Module):
         classes = [len(p.classes) for p in photos]
         self.heads = Heads(backbone, len(source.games), classes)
         self.statistics = Statistics(len(source.games))
+        self._panel: Scenes | None = None
         self.backbone.balance(*self._samples())
         optimizer = torch.optim.AdamW(
             [*self.backbone.parameters(), *self.heads.parameters()],
@@ -265,7 +266,6 @@ class Pretrain(nn.Module):
         )
         self.optimizers = {"all": optimizer}
         self.schedules = {"all": LambdaLR(optimizer, lambda update: rate_at(update, config))}
-        self._panel: Scenes | None = None
 
     def step(self, trainer: Any) -> dict[str, Tensor]:
         """One update on screens and photographs."""
@@ -408,10 +408,12 @@ class Pretrain(nn.Module):
         return self._panel
 
     def _samples(self) -> list[Tensor]:
-        """Pictures of each kind, for balancing."""
+        """Pictures of each kind, for balancing; held-out screens: drawing others would move the
+        training's source.
+        """
         chosen = [torch.arange(min(len(p.labels), 64)) for p in self.photo_sets]
         photos = [p.read(c) for p, c in zip(self.photo_sets, chosen, strict=True)]
-        return [to_unit(x) for x in [self.source.draw(64).pixels, *photos]]
+        return [to_unit(x) for x in [self.panel().pixels[:64], *photos]]
 
 
 def vary(pictures: Tensor) -> Tensor:

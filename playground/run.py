@@ -200,7 +200,7 @@ class Run:
     def open(cls, path: Path | str) -> "Run":
         """The run in `path`; UserError when there is none."""
         path = Path(path)
-        if not (path / "config.json").is_file():
+        if not os.path.isfile(path / "config.json"):  # False too where the system refuses the name
             raise UserError(f"{path} is not a run: it has no config.json.")
         settings = read_json(path / "config.json")
         if not isinstance(settings, dict) or not {"task", "config"} <= settings.keys():

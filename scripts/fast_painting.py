@@ -176,9 +176,9 @@ def _sized(
         return pixels
     if size < LEAST_PX:
         raise UserError(f"--size starts at {LEAST_PX} px, not {size}.")
-    wanted = fitting(*pixels.shape[:2], size)
-    painter.check_memory(1, *wanted)
-    return to_pixels(resized(to_batch(pixels), wanted)[0])
+    height, width = fitting(pixels.shape[0], pixels.shape[1], size)
+    painter.check_memory(1, height, width)
+    return to_pixels(resized(to_batch(pixels), (height, width))[0])
 
 
 def _folder(painter: Painter, mixture: Tensor, folder: Path, args: argparse.Namespace) -> None:

@@ -25,8 +25,7 @@ pictures (as Gatys et al. 2015 scaled VGG): layers weigh alike in losses without
 import torch
 from torch import Tensor, nn
 
-from playground.backbone import Backbone, he_initialise
-from playground.errors import UserError
+from playground.backbone import Backbone, above_0, he_initialise
 
 _CHANNELS = ((16, 32), (64,), (96, 96), (160, 160))  # of each block's convolutions
 
@@ -36,8 +35,7 @@ class Arcade(Backbone):
 
     def __init__(self, in_channels: int = 3, num_classes: int = 0, width: float = 1.0) -> None:
         super().__init__(in_channels, num_classes)
-        if width <= 0:
-            raise UserError(f"width multiplies the channels and must be above 0, not {width}.")
+        above_0("width", width)
         before = in_channels
         for block, outs in enumerate(_CHANNELS, start=1):
             if block > 1:

@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from playground.backbone import Backbone, one_of, scaled
-from playground.errors import UserError
+from playground.backbone import Backbone, one_of, scaled, whole
 
 
 def layer_norm(channels: int) -> nn.GroupNorm:
@@ -80,8 +79,7 @@ class Impala(Backbone):
         self, in_channels: int = 3, num_classes: int = 0, width: int = 1, norm: str | None = None
     ) -> None:
         super().__init__(in_channels, num_classes)
-        if width < 1 or width != int(width):
-            raise UserError(f"impala's width is a whole number from 1, not {width}.")
+        whole("width", width)
         one_of("norm", norm, None, "layer", "spectral")
         before = in_channels
         for section, base in enumerate((16, 32, 32), start=1):

@@ -23,7 +23,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from playground.backbone import Backbone, ImageNetBackbone, above_0, he_initialise, one_of, scaled
+from playground.backbone import (
+    Backbone,
+    ImageNetBackbone,
+    he_initialise,
+    is_number,
+    one_of,
+    scaled,
+    whole,
+)
 from playground.errors import UserError
 
 
@@ -62,7 +70,7 @@ class Dropout(nn.Module):
 
     def __init__(self, share: float) -> None:
         super().__init__()
-        if not 0 <= share < 1:
+        if not is_number(share) or not 0 <= share < 1:
             raise UserError(f"dropout is a share from 0 to below 1, not {share}.")
         self.share = share
 
@@ -120,7 +128,7 @@ class _Dense(ImageNetBackbone, ABC):
 
     def __init__(self, in_channels: int = 3, num_classes: int = 0, hidden: int = 4096) -> None:
         super().__init__(in_channels, num_classes)
-        above_0("hidden", hidden)
+        whole("hidden", hidden)
         for name, layer in self._layers():
             self.add_module(name, layer)
         if num_classes:

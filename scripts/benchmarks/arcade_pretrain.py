@@ -84,6 +84,10 @@ def train(args: argparse.Namespace) -> None:
     """A new run, or an old one further."""
     if args.resume:
         run = Run.open(args.resume)
+        for name in ("learning_rate", "weight_decay"):  # the optimizer goes on with its own
+            if name in args:
+                flag = "--" + name.replace("_", "-")
+                raise UserError(f"A resumed run keeps its settings: leave out {flag}.")
         config = apply_arguments(from_json(PretrainConfig, run.settings["config"]), args)
         settings = from_json(TrainerConfig, run.settings["trainer"])
         settings = apply_arguments(replace(settings, hours=None, steps=None), args)

@@ -91,10 +91,10 @@ class Saves(Trainer):
 
     found: list[dict[str, float]]
 
-    def save(self) -> Path | None:
+    def save(self, last: bool = False) -> Path | None:
         """Save, and note the pause and what lies on disk."""
         began = time.perf_counter()
-        path = super().save()
+        path = super().save(last)
         pause = time.perf_counter() - began
         folder, replay = self.run.path, self.task.replay
         disk = used(folder / "replay") + used(folder / "checkpoints")

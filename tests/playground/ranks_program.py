@@ -285,6 +285,10 @@ def everything(folder: Path, devices: int) -> dict[str, list[dict[str, Any]]]:
     case("halfway", Drawing, steps=40, accumulate=2, resume=True)
     case("normed halfway", Normed, steps=10, ema=0.9)
     case("normed halfway", Normed, ema=0.9, resume=True)
+    trainer = train(Normed, folder, "one's statistics", devices, steps=3)
+    if trainer.rank == trainer.world - 1:
+        trainer.task.net[1].running_mean.fill_(float("nan"))
+    found["one's statistics"] = trainer.gather({"saved": trainer.save() is not None})
     case("to shrink", Plain, steps=11, accumulate=2)
     if (folder / "plain" / "to grow").exists():
         case("to grow", Plain, steps=21, accumulate=2, resume=True)

@@ -85,6 +85,9 @@ def test_backbone_options():
     for wrong in ("width", "=2", "width="):
         with pytest.raises(UserError, match="name=value"):
             backbone_options((wrong,))
+    for wrong in ("in_channels=1", "name=x"):
+        with pytest.raises(UserError, match="is set otherwise"):
+            backbone_options((wrong,))
 
 
 @pytest.mark.parametrize("name", list(PRESETS))

@@ -132,6 +132,12 @@ def test_two_processes_are_one(case: str, alone: Found, both: tuple[Found, str, 
         assert torch.equal(value, second["ema"][name]), name
 
 
+def test_statistics_that_are_spoilt_in_one_process_are_saved_by_none(
+    both: tuple[Found, str, str],
+) -> None:
+    assert [part["saved"] for part in both[0]["one's statistics"]] == [False, False]
+
+
 def test_gradients_that_are_missing(alone: Found, both: tuple[Found, str, str]) -> None:
     """Where no process has one there is none, as alone; where only one has, it counts for all."""
     weights, vectors = 4, 2  # of the network; then those of `spare` and of `halves`
