@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -240,9 +241,9 @@ def load(source: str | Path = "zoo:pong", game: str | None = None) -> Agent:
         agent = read_weights(zoo()[name])
     else:
         path = Path(source)
-        if path.is_dir():
+        if os.path.isdir(path):
             agent = _load_run(path)
-        elif not path.exists():
+        elif not os.path.exists(path):  # False too where the system refuses the very name
             raise UserError(f"There is no file or run {path}; agents that ship are zoo:NAME.")
         elif path.suffix == ".safetensors":
             agent = read_weights(path)

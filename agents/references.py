@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import os
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -57,7 +58,7 @@ def read(path: Path) -> References:
     A file of a folder that is of none of the kinds is passed over. UserError where no figure is
     found or a file is broken.
     """
-    if not path.exists():
+    if not os.path.exists(path):  # False too where the system refuses the very name
         raise UserError(f"There is no {path}: name a file or folder of published figures.")
     files = [path]
     if path.is_dir():

@@ -41,7 +41,7 @@ from playground import signals
 from playground.device import limits_said, set_up
 from playground.errors import UserError
 from playground.run import Run
-from playground.trainer import TrainerConfig, due
+from playground.trainer import TrainerConfig, due, surviving
 
 ENDLESS = 10**9  # agent steps, where only --hours or a signal ends it
 
@@ -199,11 +199,12 @@ class Watcher(BaseCallback):
     ) -> None:
         super().__init__()
         self.config, self.settings, self.run, self.agent = config, settings, run, agent
-        self.on_progress = on_progress
+        self.on_progress = on_progress and surviving(on_progress)
         self.finished: deque[float] = deque(maxlen=100)  # raw returns of whole games
         self.interrupted = False
         self.evaluated = 0
         self.best: float | None = None
+        self._saved = False
         self._before = self._logged_step = 0
         self._began = self._logged_at = self._saved_at = time.monotonic()
 
@@ -224,6 +225,8 @@ class Watcher(BaseCallback):
             logging = due(s.log_every, before, self.num_timesteps)
         if logging:
             self._log(now)
+            if not self._saved:  # something to look at
+                self.save()
         if due(s.evaluate_every, before, self.num_timesteps):
             self.evaluate()
         minutes = s.checkpoint_minutes
@@ -283,7 +286,7 @@ class Watcher(BaseCallback):
 
     def save(self) -> None:
         """Write last.safetensors."""
-        self._saved_at = time.monotonic()
+        self._saved, self._saved_at = True, time.monotonic()
         self._write("last")
 
     def _write(self, name: str) -> None:

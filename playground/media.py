@@ -292,8 +292,9 @@ class VideoWriter:
         fps: float = 60,
         scale: int | None = None,
         sound: Path | str | None = None,
+        fresh: bool = False,
     ) -> None:
-        self.path = Path(path)
+        self.path, self.fresh = Path(path), fresh
         self.frames = 0  # written so far
         self.lines: list[subtitles.Line] = []
         self.fps, self.scale, self.sound = fps, scale, sound
@@ -339,6 +340,8 @@ class VideoWriter:
         ffmpeg, self._ffmpeg = self._ffmpeg, None
         try:
             if ffmpeg is not None:
+                if self.fresh:
+                    self.path = free(self.path)
                 with atomic_path(self.path) as aside:
                     ffmpeg.close()
                     if self._gif:

@@ -338,11 +338,11 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """All logged lines, oldest first; one that a crash tore, or without a step, is left out."""
         try:
-            lines = (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+            text = (self.path / "metrics.jsonl").read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return []
         found = []
-        for line in lines:
+        for line in text.splitlines():
             with contextlib.suppress(ValueError):
                 figures = json.loads(line)
                 if isinstance(figures, dict) and isinstance(figures.get("step"), int | float):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import signal
 import stat
 import threading
@@ -27,7 +28,7 @@ def caught(asked: Callable[[], str]) -> Iterator[None]:
 
     def handle(number: int, frame: Any) -> None:
         if number == HANGUP:
-            forget_terminal()
+            forget_readers()
             if before:
                 return
         if before:
@@ -47,11 +48,25 @@ def caught(asked: Callable[[], str]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def forget_terminal() -> None:
-    """Where the terminal has closed, what is still printed goes nowhere instead of failing."""
+def forget_readers() -> None:
+    """Where nobody reads any more, as a terminal has closed or a pipe's reader has gone, what is
+    still printed goes nowhere instead of failing.
+    """
     for number in (1, 2):
         with contextlib.suppress(OSError):
-            if stat.S_ISCHR(os.fstat(number).st_mode) and not os.isatty(number):
+            if _is_forsaken(number):
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, number)
                 os.close(nowhere)
+
+
+def _is_forsaken(number: int) -> bool:
+    """Whether a file is a terminal that has closed, or a pipe that nobody reads."""
+    mode = os.fstat(number).st_mode
+    if stat.S_ISCHR(mode):  # or a device such as os.devnull
+        return not os.isatty(number)
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)) or not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(number, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))

@@ -147,7 +147,7 @@ def surviving(tell: Callable[[Any], None]) -> Callable[[Any], None]:
         try:
             tell(what)
         except OSError:
-            signals.forget_terminal()
+            signals.forget_readers()
 
     return told
 

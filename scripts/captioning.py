@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import math
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -47,8 +48,8 @@ WORD_S = 0.4  # that a word stays there
 def run_caption(args: argparse.Namespace) -> None:
     """A line for each picture; a film gets its captions burnt in, and a subtitle file."""
     first = args.pictures[0]
-    alone = len(args.pictures) == 1 and not first.is_dir()
-    films = [path for path in args.pictures if is_film(path) and not path.is_dir()]
+    alone = len(args.pictures) == 1 and not os.path.isdir(first)
+    films = [path for path in args.pictures if is_film(path) and not os.path.isdir(path)]
     if films and (not alone or args.attention):
         raise UserError("One film at a time, and --attention is for a picture.")
     if args.attention and not alone:
@@ -90,12 +91,12 @@ def _pictures(paths: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray]]:
 
     That the named ones can all be read is seen before the first is given; none is kept.
     """
-    named = [path for path in paths if not path.is_dir()]
+    named = [path for path in paths if not os.path.isdir(path)]
     if len(named) > 1:
         for path in named:
             read_image(path)
     for path in paths:
-        if path.is_dir():
+        if os.path.isdir(path):
             yield from _of_folder(path)
         else:
             yield path, read_image(path)
@@ -182,7 +183,7 @@ def _caption_film(args: argparse.Namespace, captioner: Captioner, path: Path) ->
             pixels = _game(frame.pixels) if games else frame.pixels
             return draw(replace(frame, facts=comment.see(replace(frame, pixels=pixels)).facts))
 
-        with VideoWriter(out, fps, 1, sound) as film:
+        with VideoWriter(out, fps, 1, sound, fresh=args.out is None) as film:
             try:
                 pump(map(Frame, pictures), [look], [film])
             except KeyboardInterrupt:
@@ -192,6 +193,7 @@ def _caption_film(args: argparse.Namespace, captioner: Captioner, path: Path) ->
                 raise KeyboardInterrupt(f"Interrupted: {done}.") from None
             comment.close()
             film.lines = comment.lines  # where no clip was seen, one that no frame shows
+    out = film.path
     text = subtitles.beside(out) if film.lines else None
     if args.json:
         lines = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -102,7 +103,7 @@ def run_fast(args: argparse.Namespace) -> None:
     mixture = painter.mixture(blend_of(painter, args.style or ()))
     if args.beside and not is_film(content):
         raise UserError("--beside shows a film beside its original: name a film as --content.")
-    if content.is_dir():
+    if os.path.isdir(content):
         _folder(painter, mixture, content, args)
     elif is_film(content):
         _film(painter, mixture, content, args)

@@ -25,15 +25,18 @@ COLUMN_PX, LETTERS_PX = 230, 12  # of the figures beside the panel
 EMPTY = (640, 560)  # pixels high and wide, before the first evaluation
 
 
-def need_display() -> None:
-    """UserError where no window can be opened."""
+WATCH_NEEDS = (
+    "--watch needs a display; leave it out: each evaluation leaves a film or a picture in the "
+    "run's folder."
+)
+
+
+def need_display(why: str = WATCH_NEEDS) -> None:
+    """UserError, in these words, where no window can be opened."""
     try:
         window.Window("playground").close()
     except UserError:
-        raise UserError(
-            "--watch needs a display; leave it out: each evaluation leaves a film or a picture in "
-            "the run's folder."
-        ) from None
+        raise UserError(why) from None
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from playground.frames import Frame
 from playground.media import (
     VideoWriter,
     check_suffix,
+    free,
     read_image,
     recording,
     to_pixels,
@@ -82,6 +83,7 @@ def run_paint(args: argparse.Namespace) -> None:
             lambda report: line.show(_told(report)),
         )  # fmt: skip
         line.end()
+        out = args.out or free(out)  # others may have taken it meanwhile
         write_image(out, to_pixels(painted.picture, args.bits))
         for view in views:
             view.finish(painted)

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import agents
 from agents.atari import PROTOCOLS
 from generators import cards
-from playground import gallery
+from playground import gallery, signals
 from playground.device import prepare_process
 from playground.errors import UserError, nearest
 from scripts.captioning import add_caption, run_caption
@@ -245,8 +245,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _end(number: int, frame: Any) -> NoReturn:
+    """What else than Ctrl-C ends a command: a terminal that closes, too."""
+    signals.forget_readers()
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: films are finished
+    for number in signals.NUMBERS:  # as Ctrl-C: films are finished
+        if number != signal.SIGINT and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
     sys.exit(main())

@@ -8,6 +8,7 @@ rules of play: each method has one protocol, and its name says which.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -69,7 +70,7 @@ def figures(paths: Sequence[Path], references: References | None = None) -> dict
         try:
             run = Run.open(path)
         except UserError as error:
-            if not path.exists():
+            if not os.path.exists(path):
                 raise
             print(f"Left out: {error}", file=sys.stderr)
             continue

@@ -53,6 +53,7 @@ class Job:
     process: Any = None
     asked: bool = False  # to end
     errors: Any = None  # the open file of its stderr
+    spoke_from: int = 0  # where in it this try begins
     figures: dict[str, Any] = field(default_factory=dict)  # newest of each, from metrics.jsonl
     size: int = -1  # of metrics.jsonl, when last read
 
@@ -187,7 +188,10 @@ class Sweep:
             _clear_if_empty(job)
             with writing(self.logs):
                 self.logs.mkdir(parents=True, exist_ok=True)
-                job.errors = open(self.logs / f"{job.name}.txt", "wb")  # noqa: SIM115
+                job.errors = open(self.logs / f"{job.name}.txt", "ab")  # noqa: SIM115
+                job.errors.write(f"== {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
+                job.errors.flush()
+                job.spoke_from = job.errors.tell()
         except UserError as error:
             self._failed(job, str(error))
             return
@@ -223,7 +227,9 @@ class Sweep:
         elapsed = (time.monotonic() - job.began) / 3600
         done = self.steps is not None and is_done(job.path, self.steps)
         if status != 0 and not done and not (job.asked and status in STOPPED):
-            self._failed(job, _last_line(self.logs / f"{job.name}.txt") or _death(status))
+            self._failed(
+                job, _last_line(self.logs / f"{job.name}.txt", job.spoke_from) or _death(status)
+            )
             return
         job.state, job.said = "saved" if saved(job) else "not started", ""
         if job.state == "not started" and _weights_alone(job):
@@ -307,9 +313,10 @@ def _weights_alone(job: Job) -> bool:
     return False
 
 
-def _last_line(file: Path) -> str:
+def _last_line(file: Path, start: int) -> str:
+    """That has anything in it, from a byte on."""
     with contextlib.suppress(OSError):
-        lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+        lines = file.read_bytes()[start:].decode("utf-8", "replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
     return ""
 

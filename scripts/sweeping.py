@@ -133,7 +133,7 @@ def plan(args: argparse.Namespace, door: Door) -> list[Job]:
         args.hours = NIGHT_HOURS
     if all(getattr(args, name, None) is None for name in ("steps", "hours")):
         raise UserError("A sweep needs --steps or --hours: else its first trainings never end.")
-    named = (args.games or getattr(args, "game", "pong")).split(",")
+    named = (getattr(args, "game", "pong") if args.games is None else args.games).split(",")
     games = list(dict.fromkeys(resolve(name) for name in named if name.strip()))
     if not games:
         raise UserError("--games needs the name of a game, or several with commas between.")

@@ -146,7 +146,7 @@ def _finish(task: Captioning, run: Run) -> list[str]:
         indices, said = task.seen
         for register, captions in said.items():
             draw_examples(task.held_out, indices, captions, task.judge, run.gallery, register or "")
-    found = [line for line in run.metrics() if "evaluate/score" in line]
+    found = [line for line in run.metrics() if line.get("evaluate/score") is not None]
     if not found:
         return []
     if task.mute:
@@ -155,7 +155,7 @@ def _finish(task: Captioning, run: Run) -> list[str]:
     shown = [
         f"{key.removeprefix('evaluate/')} {value:.1f}"
         for key, value in best.items()
-        if key.startswith("evaluate/")
+        if key.startswith("evaluate/") and value is not None
     ]
     return [f"Best at {best['step']:,} updates: {', '.join(shown)}."]
 

@@ -102,7 +102,7 @@ def _finish(task: DCGAN, run: Run) -> list[str]:
         with VideoWriter(run.videos / "learning.mp4", fps=FILM_FPS) as film:
             for panel in panels:
                 film.write(Frame(read_image(panel)))
-    found = [line for line in run.metrics() if "evaluate/fid" in line]
+    found = [line for line in run.metrics() if line.get("evaluate/fid") is not None]
     if not found:
         return []
     best = min(found, key=lambda line: line["evaluate/fid"])

@@ -39,9 +39,9 @@ def run_train_dqn(args: argparse.Namespace) -> None:
     run = training.create(args, door, config, settings, engine="sb3")
     game, limits = resolve(config.game), training.until(settings, door.unit)
     print(f"Training {game} on Stable-Baselines3 into {run.path}, {limits}.")
+    with training.removed_if_empty(run), following.viewer(run, args.watch), Line() as line:
+        agent = sb3.train(config, settings, run, training.progress_line(door, game, line))
     with training.finishing(lambda: False):
-        with training.removed_if_empty(run), following.viewer(run, args.watch), Line() as line:
-            agent = sb3.train(config, settings, run, training.progress_line(door, game, line))
         print(f"Stopped at {agent.card['trained_agent_steps']:,} {door.unit}.")
         training.summary(run, _commands(run)[:-1])
 

@@ -139,7 +139,7 @@ def _commands(run: Run) -> list[tuple[str, str]]:
 
 
 def _finish(task: PainterTask, run: Run) -> list[str]:
-    found = [line for line in run.metrics() if "evaluate/style" in line]
+    found = [line for line in run.metrics() if line.get("evaluate/score") is not None]
     if not found:
         return []
     _sheets(task, run)

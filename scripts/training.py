@@ -140,8 +140,11 @@ def _train(
         limits = until(settings, door.unit)
         print(f"{trainer.precision} on {trainer.device.type}, {limits}.", flush=True)
         try:
-            with finishing(lambda: trainer.agenda.stop == "interrupted"):
-                with viewer(run, args.watch and trainer.rank == 0), line:
+            with (
+                viewer(run, args.watch and trainer.rank == 0),
+                finishing(lambda: trainer.agenda.stop == "interrupted"),
+            ):
+                with line:
                     outcome = trainer.fit()
                 reason = REASONS.get(outcome.reason, outcome.reason)
                 print(f"Stopped at {outcome.progress:,} {door.unit}: {reason}.", flush=True)
@@ -209,6 +212,8 @@ def removed_if_empty(run: Run) -> Iterator[None]:
         yield
     except (Exception, KeyboardInterrupt) as error:
         stopped, begun = isinstance(error, KeyboardInterrupt), any(run.checkpoints.iterdir())
+        if run.settings.get("engine") == "sb3":  # ours exports at the start, and saves checkpoints
+            begun = (run.path / "last.safetensors").exists()
         if begun and stopped:
             raise KeyboardInterrupt(f"Interrupted; {run.path} has what was saved.") from None
         if begun or run.metrics():
@@ -233,8 +238,8 @@ def progress_line(door: Door, label: str, line: Line) -> Callable[[dict[str, Any
     def show(report: dict[str, Any]) -> None:
         parts = [f"{report['progress']:>10,} {door.unit.split()[-1]}"]
         if "score" in report:
-            score, best = report["score"], report["best"]
-            parts.append(f"{label}: evaluation {score:,.2f}, best {best:,.2f}")
+            best = "none" if report["best"] is None else f"{report['best']:,.2f}"  # none was finite
+            parts.append(f"{label}: evaluation {report['score']:,.2f}, best {best}")
         else:
             parts.append(f"{figure(report['per_second'])}/s")
             if report["eta_seconds"] is not None:

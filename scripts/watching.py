@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import signal
+import os
 import sys
 import threading
 import time
@@ -18,7 +18,7 @@ import agents
 from agents.atari import FRAMES_PER_SECOND, action_names, resolve
 from agents.overlay import overlay
 from agents.screen import watch
-from playground import window
+from playground import signals, window
 from playground.errors import UserError
 from playground.frames import Filter, Frame, pump
 from playground.media import VideoWriter, recording
@@ -80,13 +80,14 @@ def _play(args: argparse.Namespace, agent: agents.Agent, source: str) -> None:
             raise UserError(str(error)) from None
         print("There is no display: recording a film instead (Ctrl-C ends it).", flush=True)
         args.seconds = args.seconds or (None if args.episodes else FILM_SECONDS)
-        _record(args, agent, recording(f"{agent.game}", ".mp4"))
+        _record(args, agent, recording(f"{agent.game}", ".mp4"), fresh=True)
 
 
 def _followed(args: argparse.Namespace) -> Run:
     """The run whose training --follow looks at."""
-    if args.record or not (Path(args.agent or "") / "config.json").is_file():
+    if args.record or not os.path.isfile(Path(args.agent or "") / "config.json"):
         raise UserError("--follow is for a window, with --agent RUN of a training.")
+    following.need_display("--follow needs a display.")
     return Run.open(args.agent)
 
 
@@ -115,6 +116,7 @@ def _wait_for(path: Path) -> None:
     if not path.exists():
         print(f"Waiting for the training's first agent, {path}.", flush=True)
     while not path.exists():
+        Run.open(path.parent)  # UserError where somebody has removed it
         time.sleep(0.5)
 
 
@@ -130,26 +132,18 @@ def _panel(agent: agents.Agent) -> Filter:
 
 @contextlib.contextmanager
 def _stopping(then: Callable[[], None] = lambda: None) -> Iterator[Stopped]:
-    """Whether Ctrl-C or SIGTERM came: they let the frame in hand be finished, a second one does
-    not. Afterwards, KeyboardInterrupt where one came. `then` is called at once.
+    """Whether a signal came (see `signals.caught`): it lets the frame in hand be finished, a second
+    one does not. Afterwards, KeyboardInterrupt where one came. `then` is called at once.
     """
     asked = threading.Event()
 
-    def handle(number: int, frame: Any) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
+    def ask() -> str:
         asked.set()
         then()
+        return ""
 
-    # Python delivers signals to the main thread only.
-    main = threading.current_thread() is threading.main_thread()
-    signals = [signal.SIGINT, signal.SIGTERM] if main else []
-    before = {number: signal.signal(number, handle) for number in signals}
-    try:
+    with signals.caught(ask):
         yield asked.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     if asked.is_set():
         raise KeyboardInterrupt
 
@@ -157,14 +151,14 @@ def _stopping(then: Callable[[], None] = lambda: None) -> Iterator[Stopped]:
 # Films.
 
 
-def _record(args: argparse.Namespace, agent: agents.Agent, path: Path) -> None:
+def _record(args: argparse.Namespace, agent: agents.Agent, path: Path, fresh: bool = False) -> None:
     """One game, or as many --episodes or --seconds as asked for; then where the film is."""
     episodes = args.episodes or (None if args.seconds else 1)
     length = args.seconds and round(args.seconds * FRAMES_PER_SECOND)
     returns: dict[int, float] = {}
     back = "\r" if sys.stdout.isatty() else ""
     with _stopping() as stopped:
-        with VideoWriter(path, fps=FRAMES_PER_SECOND, scale=args.scale) as film:
+        with VideoWriter(path, FRAMES_PER_SECOND, args.scale, fresh=fresh) as film:
 
             def note(frame: Frame) -> Frame:
                 returns[frame.facts["episode"]] = frame.facts["return"]
@@ -184,7 +178,9 @@ def _record(args: argparse.Namespace, agent: agents.Agent, path: Path) -> None:
             scores = ", ".join(f"{score:g}" for score in returns.values())
             scores += " so far" if stopped() or film.frames == length else ""
             seconds = film.frames / FRAMES_PER_SECOND
-            print(f"{back}{path}: {seconds:.1f} s of {agent.game}, return {scores}.", flush=True)
+            print(
+                f"{back}{film.path}: {seconds:.1f} s of {agent.game}, return {scores}.", flush=True
+            )
 
 
 class Recorder:
@@ -210,7 +206,8 @@ class Recorder:
             if self._film is None or frame.pixels.shape != self._shape:
                 self.close()
                 stem = f"{self.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-                self._film = VideoWriter(recording(stem, ".mp4"), fps=FRAMES_PER_SECOND)
+                path = recording(stem, ".mp4")
+                self._film = VideoWriter(path, FRAMES_PER_SECOND, fresh=True)
                 self._shape = frame.pixels.shape
             self._film.write(frame)
         except UserError as error:  # the game need not end with it
@@ -251,9 +248,11 @@ def _window(args: argparse.Namespace, agent: agents.Agent) -> Iterator[window.Wi
         screen = window.Window("playground", fps=FRAMES_PER_SECOND, scale=args.scale)
     except UserError as error:
         raise _NoDisplay(str(error)) from None
+    for change in [*args.filters, *([_panel(agent)] if args.overlay else [])]:
+        first = change(first)  # the window takes the size of what will be shown
     with screen:
         try:
-            screen.write(_panel(agent)(first))
+            screen.write(first)
         except UserError as error:
             raise _NoDisplay(str(error)) from None
         yield screen

@@ -630,7 +630,12 @@ def test_train_leaves_an_agent_and_a_zip(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:  # whole games of Freeway last two minutes
         patch.setattr("agents.sb3_train.protocol", lambda name: short)
         patch.setattr("agents.sb3_train.evaluate", spied)
-        agent = sb3.train(config, settings, run, reports.append)
+
+        def told(report: dict[str, Any]) -> None:
+            reports.append(report)
+            raise BrokenPipeError  # nobody reads any more, which ends nothing
+
+        agent = sb3.train(config, settings, run, told)
     # On the emulators that evaluations of ours play on; as better than another, again on others
     assert seeds == [settings.seed, settings.seed, settings.seed + CONFIRMING_SEEDS]
     scores = [line["evaluate/score"] for line in run.metrics() if "evaluate/score" in line]

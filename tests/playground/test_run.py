@@ -73,6 +73,8 @@ def test_metrics(tmp_path: Path) -> None:
     with open(run.path / "metrics.jsonl", "a") as file:
         file.write('[1]\n7\n{"loss": 1}\n{"step": "x"}\n')  # of another hand
         file.write('{"step": 30, "lo')  # torn by a crash
+        file.flush()
+        file.buffer.write(b"\xff\x00")
     assert len(run.metrics()) == 2
     run.rewind(10)
     run.log(15, loss=1)

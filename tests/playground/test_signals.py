@@ -43,6 +43,16 @@ def test_hangups_count_once() -> None:
     assert asked == [1, 2]
 
 
+def test_who_reads_no_more_is_forgotten() -> None:
+    reader, writer = os.pipe()
+    assert not signals._is_forsaken(writer)
+    os.close(reader)
+    assert signals._is_forsaken(writer)
+    os.close(writer)
+    with open(os.devnull, "w") as nowhere:
+        assert signals._is_forsaken(nowhere.fileno())
+
+
 def test_what_is_ignored_stays_so() -> None:
     """As under `nohup`, and in the background of a script."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -25,6 +25,7 @@ from agents.atari import action_names
 from agents.evaluation import evaluate
 from agents.qnetwork import QNetwork
 from agents.screen import watch
+from playground import signals
 from playground.errors import UserError
 from playground.frames import Frame
 from playground.media import read_video, write_image
@@ -123,18 +124,94 @@ def test_record_of_whole_games_shows_the_panel_and_tells_the_returns(weights, ca
     assert len(frames) > 400 and frames[0].shape[1] > 160 + 100
 
 
-def test_interrupted_film_is_whole(weights, tmp_path):
+@pytest.mark.parametrize("number", signals.NUMBERS)
+def test_interrupted_film_is_whole(weights, tmp_path, number):
     argv = [SCRIPT, "watch", "--agent", weights, "--episodes", "99", "--record", "a.mp4"]
     child = subprocess.Popen([sys.executable, *map(str, argv)], stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".tmp-film-*/film.mp4")) and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.3)
-    child.send_signal(signal.SIGINT)
+    child.send_signal(number)
     printed, _ = child.communicate(timeout=60)
     assert child.returncode == 130 and "a.mp4: " in printed
     assert len(frames_of("a.mp4")[0]) > 0
     assert not list(tmp_path.glob(".tmp*"))
+
+
+def test_a_film_takes_no_name_that_another_has_taken_meanwhile(weights, capsys, monkeypatch):
+    """Without a display, two of a game at a time."""
+    monkeypatch.setattr(watching.window, "available", lambda: False)
+    taken = Path(f"recordings/{GAME}.mp4")
+
+    def meanwhile(*words, **more):
+        for number, frame in enumerate(watch(*words, **more)):
+            if number == 5:
+                taken.write_bytes(b"another's")
+            yield frame
+
+    monkeypatch.setattr(watching, "watch", meanwhile)
+    assert main(["watch", "--agent", weights, "--seconds", "0.5"]) == 0
+    assert f"{GAME}-2.mp4: 0.5 s" in capsys.readouterr().out
+    assert taken.read_bytes() == b"another's"
+
+
+def test_a_window_has_the_size_of_what_is_shown(weights, monkeypatch):
+    shown = []
+
+    class Screen:
+        def __init__(self, *_, **__):
+            pass
+
+        def write(self, frame):
+            shown.append(frame.pixels.shape)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    def wider(frame):
+        return replace(frame, pixels=np.hstack([frame.pixels] * 3))
+
+    monkeypatch.setattr(watching.window, "Window", Screen)
+    for panel in (False, True):
+        args = SimpleNamespace(
+            window=True, follow=False, scale=None, overlay=panel, filters=[wider],
+            protocol=None, seed=0, epsilon=None,
+        )  # fmt: skip
+        with watching._window(args, agents.load(weights)):
+            pass
+    assert shown[0] == (210, 480, 3) and shown[1][1] > 480
+
+
+def test_following_needs_a_display_and_a_run(tmp_path, capsys, monkeypatch):
+    run = Run.create(tmp_path, "dqn", "a", {})
+
+    def none(*_, **__):
+        raise UserError("No window can be opened.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(following.window, "Window", none)
+        assert main(["watch", "--agent", str(run.path), "--follow"]) == 2  # and does not wait
+    assert capsys.readouterr().err == "--follow needs a display.\n"
+    monkeypatch.setattr(watching.time, "sleep", lambda _: shutil.rmtree(run.path))
+    assert main(["watch", "--agent", str(run.path), "--follow"]) == 2
+    assert "is not a run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["evaluate {}", "watch --agent {}", "watch --agent {} --follow", "report {}", "gallery {}",
+     "report --reference {} {}", "caption {}", "paint --fast --content {}",
+     "train dqn --start {}", "train dqn --resume {}", "train classify --data {}"],
+)  # fmt: skip
+def test_names_that_the_system_refuses_are_sentences(words, capsys):
+    assert main(words.format(*["x" * 300] * 2).split()) == 2
+    error = capsys.readouterr().err
+    assert "xxx" in error or "--follow is for" in error
+    assert "Traceback" not in error
 
 
 def test_a_window_ends_after_its_seconds(weights):
@@ -365,6 +442,23 @@ def test_a_window_follows_the_panels_and_figures_of_a_training(tmp_path):
         assert next(frames) is newer  # nothing changed
     finally:
         following.POLL_SECONDS = kept
+
+
+def test_ctrl_c_while_sb3_is_built_ends_it(capsys, monkeypatch):
+    from agents import sb3_train
+
+    build = sb3_train.build
+
+    def pressed(*words):
+        signal.raise_signal(signal.SIGINT)
+        return build(*words)
+
+    monkeypatch.setattr(sb3_train, "build", pressed)
+    argv = [*SMALL, "--engine", "sb3", "--steps", "120", "--name", "s"]
+    assert main(["train", "dqn", *argv]) == 130
+    assert (
+        "before anything was saved" in capsys.readouterr().err and not Path("runs/dqn/s").exists()
+    )
 
 
 def test_train_on_the_engine_of_sb3(capsys):

@@ -73,6 +73,12 @@ def test_a_plan_has_every_game_and_seed(tmp_path):
     assert named.name == "night-boxing-s0"
 
 
+def test_an_empty_list_of_games_is_no_game(capsys):
+    """Such as that of a variable that is not set."""
+    assert main(["train", "dqn", "--games", "", "--steps", "20000"]) == 2
+    assert "needs the name of a game" in capsys.readouterr().err
+
+
 def test_a_sweep_without_limits_takes_a_night(monkeypatch, capsys):
     monkeypatch.setattr(Sweep, "run", lambda sweep: print(sweep.hours, sweep.steps))
     assert main(["train", "dqn", "--games", "pong,breakout", "--seeds", "3", "--jobs", "2"]) == 0
@@ -207,7 +213,8 @@ def test_failures_are_isolated_and_tried_once_more(tmp_path, capsys):
     assert times(tmp_path, "d")[0] < times(tmp_path, "a")[1]
     assert a.said == "" and d.said == ""
     assert "failed, and is tried again: RuntimeError" in capsys.readouterr().out
-    assert "RuntimeError" in (tmp_path / "logs" / "b.txt").read_text()
+    logged = (tmp_path / "logs" / "b.txt").read_text()
+    assert logged.count("RuntimeError: it is broken") == logged.count("== 20") == 2  # of both tries
 
 
 def test_one_that_is_done_is_finished_however_it_ended(tmp_path):

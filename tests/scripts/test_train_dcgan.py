@@ -1,6 +1,7 @@
 """`train dcgan` and `dream` as doors: a few updates, all that is drawn, each kind of bad input."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -239,6 +240,13 @@ def test_bad_inputs_of_train(tmp_path, photos, capsys):
     shutil.copytree(one_class / "even", tmp_path / "same" / "even")
     shutil.copytree(one_class / "odd", tmp_path / "same" / "even", dirs_exist_ok=True)
     assert "two or more classes" in error_of(capsys, *train, "--data", "same", "--classes")
+
+
+def test_evaluations_without_figures_are_passed_over_in_the_end(tmp_path):
+    """Those of a GAN that diverged; in the log they are null."""
+    run = Run.create(tmp_path, "dcgan", "nan", {})
+    run.log(1, **{"evaluate/fid": math.nan, "evaluate/coverage": math.nan})
+    assert train_dcgan._finish(None, run) == []
 
 
 def test_a_resumed_run_keeps_its_pictures(trained, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """What every `train` verb says and takes alike."""
 
+import math
 import os
 import shlex
 import signal
@@ -12,6 +13,7 @@ from playground.errors import UserError
 from playground.run import Run
 from playground.trainer import TrainerConfig
 from scripts import training
+from scripts.progress import Line
 from scripts.train_dqn import DQN
 from scripts.training import quoted
 
@@ -42,6 +44,26 @@ def test_a_training_that_was_asked_to_end_is_not_asked_again(capfd):
     with pytest.raises(KeyboardInterrupt), training.finishing(lambda: True):
         signal.raise_signal(signal.SIGINT)
     assert capfd.readouterr().err == ""
+
+
+def test_a_score_that_is_no_number_is_told(capsys):
+    show = training.progress_line(DQN, "pong", Line())
+    show({"progress": 5, "score": math.nan, "best": None})
+    show({"progress": 6, "score": math.nan, "best": 1.5})
+    assert capsys.readouterr().out.splitlines() == [
+        "         5 steps  pong: evaluation nan, best none",
+        "         6 steps  pong: evaluation nan, best 1.50",
+    ]
+
+
+@pytest.mark.parametrize(("engine", "kept"), [("sb3", True), ("ours", False)])
+def test_weights_of_the_other_engine_are_something(tmp_path, engine, kept):
+    """Ours writes some at the very start."""
+    run = Run.create(tmp_path, "dqn", "a", {}, engine=engine)
+    (run.path / "last.safetensors").touch()
+    with pytest.raises(KeyboardInterrupt), training.removed_if_empty(run):
+        raise KeyboardInterrupt
+    assert run.path.exists() == kept
 
 
 def test_a_run_that_saved_nothing_to_go_on_from_names_its_weights(tmp_path):
