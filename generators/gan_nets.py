@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import is_parametrized
 
 from playground.backbone import Backbone, create, he_initialise, to_unit
 from playground.backbones.dcgan import SLOPE, normal_initialise
@@ -183,6 +184,21 @@ class Critic(nn.Module):
             directions = nn.Embedding(classes, channels)
             nn.init.zeros_(directions.weight)
             self.labels = directions
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Labels had no spectral norm once: theirs go on from what they have learned."""
+        own = f"{prefix}labels.parametrizations.weight."
+        learned = state.pop(f"{prefix}labels.weight", None) if self._is_bound() else None
+        if learned is not None:
+            state[f"{own}original"] = learned
+            labels: Any = self.labels
+            for name, vector in labels.parametrizations.weight[0].named_buffers():
+                state[f"{own}0.{name}"] = vector
+        super()._load_from_state_dict(state, prefix, *rest)
+
+    def _is_bound(self) -> bool:
+        """Whether its labels have a spectral norm."""
+        return hasattr(self, "labels") and is_parametrized(self.labels, "weight")
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """(N, C, S, S) in [0, 1] and labels or None -> logits (N, 1)."""

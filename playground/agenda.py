@@ -84,11 +84,11 @@ class Agenda:
         seconds, self._logged_at = now - self._logged_at, now
         return seconds
 
-    def saved(self, again_in: float = 0.0) -> None:
+    def saved(self, again_in: float | None = None) -> None:
         """Call when saving; where it was refused, with the seconds until it is tried again."""
         self._saved_at = time.monotonic()
-        self._hold_until = self._saved_at + again_in
-        if again_in and self.save_seconds is not None:
+        self._hold_until = self._saved_at + (again_in or 0.0)
+        if again_in is not None and self.save_seconds is not None:
             self._saved_at -= max(0.0, self.save_seconds - again_in)
 
     def eta(self, training_seconds: float | None) -> float | None:

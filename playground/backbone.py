@@ -78,11 +78,12 @@ def above_0(option: str, value: Any) -> None:
         raise UserError(f"A backbone's {option} must be above 0, not {value}.")
 
 
-def whole(option: str, value: Any) -> None:
-    """UserError unless the option's value is a whole number from 1."""
+def whole(option: str, value: Any) -> int:
+    """The option's value; UserError unless it is a whole number from 1."""
     above_0(option, value)
     if value != int(value):
         raise UserError(f"A backbone's {option} is a whole number from 1, not {value}.")
+    return int(value)
 
 
 def is_number(value: Any) -> bool:

@@ -17,9 +17,10 @@ NUMBERS = [number for number in (signal.SIGINT, signal.SIGTERM, HANGUP) if numbe
 def caught(asked: Callable[[], str]) -> Iterator[None]:
     """While it lasts, the first SIGINT, SIGTERM or SIGHUP calls `asked()`, and its answer is shown.
 
-    A second one raises KeyboardInterrupt; but a terminal that closes sends SIGHUP, and so does its
-    shell, and this counts once. What is ignored stays so, as `nohup` and scripts have it. Outside
-    the main thread nothing is caught, as Python delivers signals there only.
+    A second one raises KeyboardInterrupt; but a terminal that closes sends SIGHUP, so does its
+    shell, and whoever ends them may send SIGTERM then: that counts once. What is ignored stays so,
+    as `nohup` and scripts have it. Outside the main thread nothing is caught, as Python delivers
+    signals there only.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -29,12 +30,12 @@ def caught(asked: Callable[[], str]) -> Iterator[None]:
     def handle(number: int, frame: Any) -> None:
         if number == HANGUP:
             forget_readers()
-            if before:
-                return
-        if before:
+        elif before and before != [HANGUP]:
             raise KeyboardInterrupt
-        before.append(number)
-        if text := asked():
+        first = not before
+        if first or before == [HANGUP]:
+            before.append(number)
+        if first and (text := asked()):
             # Not `print`: a signal may come in the midst of one, which cannot be entered twice.
             with contextlib.suppress(OSError):
                 os.write(2, f"\n{text}\n".encode())
@@ -68,5 +69,5 @@ def _is_forsaken(number: int) -> bool:
     if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)) or not hasattr(select, "poll"):
         return False
     poll = select.poll()
-    poll.register(number, 0)
-    return any(event & select.POLLERR for _, event in poll.poll(0))
+    poll.register(number, select.POLLOUT)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))

@@ -213,7 +213,8 @@ class Trainer:
     def fit(self) -> Outcome:
         """Train until steps or hours are reached, a signal comes or `stop` is called; then save.
 
-        SIGINT and SIGTERM let the round end first; a second one raises KeyboardInterrupt.
+        A signal (see `signals.caught`) lets the round end first; a second one raises
+        KeyboardInterrupt.
         UserError: disk full, out of memory, or a training that diverges again after rewinding.
         """
         config, task = self.config, self.task
@@ -249,8 +250,8 @@ class Trainer:
                 if best or save or due(config.checkpoint_every, before, now):
                     # Until the evaluation at the end is made.
                     self.owed |= self._reason() in ("steps", "hours") and evaluated != now
-                    self.save()
-                    saved = now
+                    if self.save() is not None:
+                        saved = now
             if reason in ("steps", "hours") and evaluated != task.progress:
                 self._evaluate()
                 saved = -1

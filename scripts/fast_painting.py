@@ -215,7 +215,7 @@ def _film(painter: Painter, mixture: Tensor, content: Path, args: argparse.Names
     stage = Film(painter, mixture)
     sound = content if out.suffix.lower() == ".mp4" else None
     began = told = time.monotonic()
-    with VideoWriter(out, fps, scale=1, sound=sound) as film:
+    with VideoWriter(out, fps, scale=1, sound=sound, fresh=args.out is None) as film:
         for some in _several(frames, painter.batch):
             pixels = np.stack([_sized(each, painter, args) for each in some])
             for before, after in zip(pixels, stage.paint(pixels), strict=True):
@@ -225,7 +225,7 @@ def _film(painter: Painter, mixture: Tensor, content: Path, args: argparse.Names
                 told = time.monotonic()
                 rate = film.frames / (told - began)
                 print(f"{film.frames:,} frames, {rate:.1f} frames/s", file=sys.stderr, flush=True)
-    print(f"{out}: {film.frames:,} frames at {fps:g} frames/s.")
+    print(f"{film.path}: {film.frames:,} frames at {fps:g} frames/s.")
 
 
 def _several(frames: Iterator[np.ndarray], count: int) -> Iterator[list[np.ndarray]]:

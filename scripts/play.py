@@ -246,8 +246,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _end(number: int, frame: Any) -> NoReturn:
-    """What else than Ctrl-C ends a command: a terminal that closes, too."""
+    """What else than Ctrl-C ends a command: a terminal that closes, too, whose shell may send its
+    signal once more while the film is finished.
+    """
     signals.forget_readers()
+    if number == signals.HANGUP:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

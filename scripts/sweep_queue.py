@@ -22,7 +22,7 @@ from typing import Any
 from playground import signals
 from playground.errors import UserError
 from playground.run import Run, writing
-from playground.trainer import reached
+from playground.trainer import reached, surviving
 from scripts.progress import counted, figure, fitted, room, time_left
 
 POLL_SECONDS = 1.0  # between two looks at the children
@@ -143,18 +143,19 @@ class Sweep:
     def run(self) -> None:
         """Until nothing runs and nothing waits. The first signal lets all save and end."""
         self._began = time.monotonic()
+        show = surviving(self.board.show)
         with signals.caught(self._interrupt):
             try:
                 while self.running or (self.queue and not self.interrupted):
                     self._start_due()
                     self._look()
-                    self.board.show()
+                    show(False)
                     time.sleep(POLL_SECONDS if self.running else 0)
             finally:
                 self._break_off()
         for job in self.queue:
             job.state = "not started"
-        self.board.show(last=True)
+        show(True)
 
     def _interrupt(self) -> str:
         """At the first signal: all save, once. What to tell the user."""

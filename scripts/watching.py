@@ -248,9 +248,10 @@ def _window(args: argparse.Namespace, agent: agents.Agent) -> Iterator[window.Wi
         screen = window.Window("playground", fps=FRAMES_PER_SECOND, scale=args.scale)
     except UserError as error:
         raise _NoDisplay(str(error)) from None
-    for change in [*args.filters, *([_panel(agent)] if args.overlay else [])]:
-        first = change(first)  # the window takes the size of what will be shown
     with screen:
+        # The window takes the size of what will be shown; filters see this frame twice.
+        for change in [*args.filters, *([_panel(agent)] if args.overlay else [])]:
+            first = change(first)
         try:
             screen.write(first)
         except UserError as error:

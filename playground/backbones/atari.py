@@ -79,11 +79,11 @@ class Impala(Backbone):
         self, in_channels: int = 3, num_classes: int = 0, width: int = 1, norm: str | None = None
     ) -> None:
         super().__init__(in_channels, num_classes)
-        whole("width", width)
+        width = whole("width", width)
         one_of("norm", norm, None, "layer", "spectral")
         before = in_channels
         for section, base in enumerate((16, 32, 32), start=1):
-            channels = base * int(width)
+            channels = base * width
             self.add_module(f"conv{section}", nn.Conv2d(before, channels, 3, padding=1))
             self.add_module(f"pool{section}", nn.MaxPool2d(3, 2, padding=1))
             self.add_module(f"block{section}_1", ResidualBlock(channels, norm))

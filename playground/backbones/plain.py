@@ -128,7 +128,7 @@ class _Dense(ImageNetBackbone, ABC):
 
     def __init__(self, in_channels: int = 3, num_classes: int = 0, hidden: int = 4096) -> None:
         super().__init__(in_channels, num_classes)
-        whole("hidden", hidden)
+        hidden = whole("hidden", hidden)
         for name, layer in self._layers():
             self.add_module(name, layer)
         if num_classes:

@@ -315,6 +315,27 @@ def test_spectral_norm_is_everywhere_and_bounds():
         assert float(largest) == pytest.approx(1, abs=0.1)
 
 
+def test_critics_of_before_are_read_whose_labels_had_no_spectral_norm():
+    def of(norm):
+        torch.manual_seed(1)
+        return critic("classic", 32, 3, 1 / 8, norm, 5)
+
+    now = of("spectral")
+    before = now.state_dict()
+    for name in [name for name in before if name.startswith("labels.")]:
+        del before[name]
+    before["labels.weight"] = learned = torch.randn(5, now.backbone.out_channels)
+    now.load_state_dict(before)
+    assert torch.equal(now.labels.parametrizations.weight.original, learned)
+    task = nn.ModuleDict({"critic": of("spectral")})  # as a part of a training
+    task.load_state_dict({f"critic.{name}": value for name, value in before.items()})
+    assert torch.equal(task["critic"].labels.parametrizations.weight.original, learned)
+    again = of("spectral")
+    again.load_state_dict(now.state_dict())
+    plain = of("batch")
+    plain.load_state_dict(plain.state_dict())
+
+
 def test_double_precision():
     made = Generator(32, 3, 8, WIDTH, classes=2, modulated=True).double()
     labels = torch.tensor([0, 1])

@@ -40,7 +40,11 @@ def test_hangups_count_once() -> None:
         send(signal.SIGHUP, signal.SIGHUP, signal.SIGHUP)
     with signals.caught(lambda: asked.append(2) or ""):
         send(signal.SIGINT, signal.SIGHUP)
-    assert asked == [1, 2]
+    with signals.caught(lambda: asked.append(3) or ""):
+        send(signal.SIGHUP, signal.SIGTERM, signal.SIGHUP)  # a machine that is shut down
+    assert asked == [1, 2, 3]
+    with pytest.raises(KeyboardInterrupt), signals.caught(lambda: ""):
+        send(signal.SIGHUP, signal.SIGTERM, signal.SIGTERM)
 
 
 def test_who_reads_no_more_is_forgotten() -> None:

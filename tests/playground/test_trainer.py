@@ -871,10 +871,15 @@ def test_of_several_calls_each_may_spoil_the_update(tmp_path: Path, bad: int) ->
     assert not equal(task.state_dict(), before) and trainer.updates.skipped == 1
 
 
-def test_a_skipped_last_update_is_no_reason_not_to_save(tmp_path: Path) -> None:
+@pytest.mark.parametrize("every", [None, 3])
+@pytest.mark.parametrize("saves", [3, 4])  # whether one is due in that round, too
+def test_a_skipped_last_update_is_no_reason_not_to_save(
+    tmp_path: Path, saves: int, every: int | None
+) -> None:
     given = batches(6)
     given[-1] = given[-1] * math.nan
-    trainer = trainer_of(Regression(given), tmp_path, steps=6, checkpoint_every=4)
+    settings = {"steps": 6, "checkpoint_every": saves, "evaluate_every": every}
+    trainer = trainer_of(Regression(given), tmp_path, **settings)
     assert trainer.fit().progress == 6 and trainer.updates.bad_run == 1
     assert reached(trainer.run) == (6, False)
     assert trainer.save() is None  # in the midst it is

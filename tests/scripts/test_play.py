@@ -139,6 +139,18 @@ def test_interrupted_film_is_whole(weights, tmp_path, number):
     assert not list(tmp_path.glob(".tmp*"))
 
 
+@pytest.mark.skipif(signals.HANGUP is None, reason="Windows has no such signal")
+def test_a_second_hangup_does_not_break_into_what_the_first_has_begun():
+    before = signal.getsignal(signals.HANGUP)
+    try:
+        signal.signal(signals.HANGUP, play._end)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signals.HANGUP)
+        os.kill(os.getpid(), signals.HANGUP)  # as a closing terminal's shell does
+    finally:
+        signal.signal(signals.HANGUP, before)
+
+
 def test_a_film_takes_no_name_that_another_has_taken_meanwhile(weights, capsys, monkeypatch):
     """Without a display, two of a game at a time."""
     monkeypatch.setattr(watching.window, "available", lambda: False)
