@@ -200,7 +200,7 @@ def test_loading_draws_no_random_numbers(tmp_path):
         ({"backbone": "resnet81"}, "resnet18"),
         ({"options": {"depth": 3}}, "no option"),
         ({"options": {"width": 9000.0}}, "does not fit"),
-        ({"options": {"width": "a"}}, "damaged"),
+        ({"options": {"width": "a"}}, "must be above 0, not a"),
         ({"classes": ["a"]}, "damaged"),
         ({"channels": 7}, "damaged"),
         ({"size": [0, 3]}, "damaged"),
