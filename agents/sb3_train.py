@@ -41,7 +41,7 @@ from playground import signals
 from playground.device import limits_said, set_up
 from playground.errors import UserError
 from playground.run import Run
-from playground.trainer import TrainerConfig, due, surviving
+from playground.trainer import TrainerConfig, due
 
 ENDLESS = 10**9  # agent steps, where only --hours or a signal ends it
 
@@ -199,7 +199,7 @@ class Watcher(BaseCallback):
     ) -> None:
         super().__init__()
         self.config, self.settings, self.run, self.agent = config, settings, run, agent
-        self.on_progress = on_progress and surviving(on_progress)
+        self.on_progress = on_progress and signals.surviving(on_progress)
         self.finished: deque[float] = deque(maxlen=100)  # raw returns of whole games
         self.interrupted = False
         self.evaluated = 0

@@ -49,6 +49,18 @@ def caught(asked: Callable[[], str]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def surviving(tell: Callable[[Any], None]) -> Callable[[Any], None]:
+    """The same, without failing where nobody is left who reads: a terminal closed, a pipe ended."""
+
+    def told(what: Any) -> None:
+        try:
+            tell(what)
+        except OSError:
+            forget_readers()
+
+    return told
+
+
 def forget_readers() -> None:
     """Where nobody reads any more, as a terminal has closed or a pipe's reader has gone, what is
     still printed goes nowhere instead of failing.

@@ -140,18 +140,6 @@ def reached(run: Run) -> tuple[int, bool] | None:
     return None if found is None else (found[0], bool(found[1].get("owed", False)))
 
 
-def surviving(tell: Callable[[Any], None]) -> Callable[[Any], None]:
-    """The same, without failing where nobody is left who reads: a terminal closed, a pipe ended."""
-
-    def told(what: Any) -> None:
-        try:
-            tell(what)
-        except OSError:
-            signals.forget_readers()
-
-    return told
-
-
 class Trainer:
     """Trains one task into one run. `on_progress` gets each log line with rate and time left."""
 
@@ -165,8 +153,10 @@ class Trainer:
     ) -> None:
         self.config, self.task, self.run = validate(config), task, run
         self.rank, self.world = ranks.rank(), ranks.world()
-        self.on_progress = surviving(on_progress) if on_progress and self.rank == 0 else None
-        self.say = surviving(say) if self.rank == 0 else lambda text: None
+        self.on_progress = (
+            signals.surviving(on_progress) if on_progress and self.rank == 0 else None
+        )
+        self.say = signals.surviving(say) if self.rank == 0 else lambda text: None
         if ranks.planned(config.devices) != self.world:
             raise UserError(
                 "Several processes start before anything else: build the task, the run and the "

@@ -22,7 +22,7 @@ from typing import Any
 from playground import signals
 from playground.errors import UserError
 from playground.run import Run, writing
-from playground.trainer import reached, surviving
+from playground.trainer import reached
 from scripts.progress import counted, figure, fitted, room, time_left
 
 POLL_SECONDS = 1.0  # between two looks at the children
@@ -143,7 +143,7 @@ class Sweep:
     def run(self) -> None:
         """Until nothing runs and nothing waits. The first signal lets all save and end."""
         self._began = time.monotonic()
-        show = surviving(self.board.show)
+        show = signals.surviving(self.board.show)
         with signals.caught(self._interrupt):
             try:
                 while self.running or (self.queue and not self.interrupted):

@@ -87,7 +87,6 @@ def _followed(args: argparse.Namespace) -> Run:
     """The run whose training --follow looks at."""
     if args.record or not os.path.isfile(Path(args.agent or "") / "config.json"):
         raise UserError("--follow is for a window, with --agent RUN of a training.")
-    following.need_display("--follow needs a display.")
     return Run.open(args.agent)
 
 
@@ -114,6 +113,7 @@ def _newest(run: str) -> Path:
 
 def _wait_for(path: Path) -> None:
     if not path.exists():
+        following.need_display("--follow needs a display.")  # before it waits, perhaps for long
         print(f"Waiting for the training's first agent, {path}.", flush=True)
     while not path.exists():
         Run.open(path.parent)  # UserError where somebody has removed it
